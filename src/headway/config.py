@@ -1,0 +1,74 @@
+"""Settings: frozen, the unit in the name, the default and its reason beside each.
+
+Read by the shells, which pass values on; nothing here is looked up at a distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: `hwm` values with a meaning of their own.
+HWM_UNLIMITED = 0
+HWM_AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """How the core places tasks."""
+
+    #: Tasks outstanding on an engine: 1, n, 0 (no limit), or "auto": as many as the engine's
+    #: recent tasks would take `prefetch_s` to run, so that short tasks ride in batches and
+    #: long ones go one by one.
+    hwm: int | str = HWM_AUTO
+    #: leastload, lru, twobin, weighted, plainrandom, or a user's "module:function".
+    scheme: str = "leastload"
+    #: Work to keep in front of an engine under hwm "auto": several round trips' worth (a round
+    #: trip is 0.3 to 1 ms), yet short against what a person notices.
+    prefetch_s: float = 0.02
+    #: Bounds of hwm "auto". Two, so that one task travels while another runs.
+    hwm_auto_min: int = 2
+    hwm_auto_max: int = 512
+    #: An engine that has said nothing for this long, while another idles, has the tasks queued
+    #: behind its current one recalled. Above a round trip, far below a person's patience.
+    recall_after_s: float = 0.02
+    #: The seed of the random schemes: a run can be told again.
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WireConfig:
+    """Limits and rhythms of the wire."""
+
+    #: A payload above this travels as a frame of its own, not copied into its batch.
+    inline_bytes_max: int = 64 * 1024
+    #: No frame may be larger: the peer that sends one loses its connection. One task's
+    #: arguments or result must fit.
+    frame_bytes_max: int = 1 << 30
+    #: A batch is closed at about this size: a peer starts on it while the next is written.
+    batch_bytes: int = 1 << 20
+    #: A batch is closed at this count: a turn of the controller's loop stays in milliseconds.
+    batch_tasks_max: int = 2_000
+    #: What a client may have sent and not acknowledged; `submit` waits beyond it.
+    window_tasks: int = 20_000
+    window_bytes: int = 64 << 20
+    #: A peer says something at least this often, and is gone after a silence of `..._timeout_s`.
+    heartbeat_s: float = 1.0
+    heartbeat_timeout_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How engines run tasks, and how the nanny treats them."""
+
+    #: A finished result waits at most about this long for others to travel with it.
+    flush_after_s: float = 0.001
+    #: A task that usually takes longer than this has the results before it sent first.
+    short_task_s: float = 0.0002
+    #: Between a soft stop (SIGTERM, KeyboardInterrupt) and SIGKILL.
+    stop_grace_s: float = 2.0
+    #: An engine that ends this soon after its start counts as one that did not start.
+    start_timeout_s: float = 30.0
+    #: So many starts in a row that fail, and the nanny gives up and says why.
+    start_failures_max: int = 3
+    #: Lines of an engine's output kept, to be shown when it dies.
+    tail_lines: int = 20

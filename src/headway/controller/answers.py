@@ -1,0 +1,69 @@
+"""Answers to a client's questions: plain data, read from the scheduler's records.
+
+What this file must not know: sockets. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from headway.controller.peers import Peers
+from headway.core.events import TaskId, format_engine_id, format_task_id
+from headway.core.explain import explain
+from headway.core.scheduler import Scheduler
+from headway.wire import messages as m
+
+Body = dict[str, Any] | list[dict[str, Any]]
+
+
+def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m.Answer:
+    """The answer to `question`, or an Answer that says what is wrong with it."""
+    body: Body
+    if question.what == "engines":
+        body = _engines(scheduler, peers)
+    elif question.what == "statistics":
+        body = asdict(scheduler.statistics())
+    elif question.node is None:
+        return m.Answer(question.number, error=f"no such question: {question.what!r}")
+    elif question.what == "explain":
+        body = {"text": explain(scheduler, question.node, now)}
+    elif question.what == "task":
+        body = _task(scheduler, question.node)
+    else:
+        return m.Answer(question.number, error=f"no such question: {question.what!r}")
+    return m.Answer(question.number, body)
+
+
+def _engines(scheduler: Scheduler, peers: Peers) -> list[dict[str, Any]]:
+    rows = []
+    for engine in scheduler.engines.values():
+        peer = peers.engines.get(engine.id)
+        rows.append(
+            {
+                "id": format_engine_id(engine.id),
+                "number": engine.id,
+                "host": engine.host,
+                "pid": engine.pid,
+                "state": "draining" if engine.draining else "ready",
+                "load": engine.load,
+                "limit": None if engine.limit == float("inf") else int(engine.limit),
+                "resources": engine.resources,
+                "done": engine.done,
+                "rss_bytes": peer.rss_bytes if peer is not None else 0,
+            }
+        )
+    return rows
+
+
+def _task(scheduler: Scheduler, node: TaskId) -> dict[str, Any]:
+    task = scheduler.tasks.get(node)
+    if task is None:
+        return {"id": format_task_id(node), "state": "unknown", "engine": None}
+    return {
+        "id": format_task_id(node),
+        "state": task.state.name.lower(),
+        "engine": format_engine_id(task.engine) if task.engine is not None else None,
+        "attempt": task.attempt,
+        "asked_to_stop": task.cancelled,
+    }

@@ -1,0 +1,117 @@
+"""Who is connected: the table from a connection's identity to the peer behind it.
+
+A peer introduces itself once, by a hello; from then on its identity tells its role, and thereby
+what it may say. What this file must not know: sockets, and what any message leads to.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from headway.core.events import ClientId, EngineId, TaskId
+from headway.wire import codec
+from headway.wire import messages as m
+
+#: An engine sends its results on a second connection, named after its first.
+RESULTS_SUFFIX = b"/out"
+#: Identities that broke the protocol, remembered so that they stay unheard. Bounded: the
+#: oldest of so many has long gone.
+_BANNED_MAX = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class ClientPeer:
+    """A client's connection."""
+
+    identity: bytes
+    number: ClientId
+    hello: m.ClientHello
+    heard_at_s: float
+    batch: int = 0
+    decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
+
+
+@dataclass(slots=True, eq=False)
+class EnginePeer:
+    """An engine's two connections, and which functions it was sent."""
+
+    identity: bytes
+    number: EngineId
+    hello: m.EngineHello
+    heard_at_s: float
+    functions: set[bytes] = field(default_factory=set)
+    dropped_functions: list[bytes] = field(default_factory=list)
+    #: What its nanny last said that it runs, and its memory.
+    running: TaskId | None = None
+    rss_bytes: int = 0
+    decoder: codec.Decoder[m.FromEngine] = field(default_factory=codec.from_engine)
+
+
+@dataclass(slots=True, eq=False)
+class NannyPeer:
+    """A nanny's connection."""
+
+    identity: bytes
+    hello: m.NannyHello
+    heard_at_s: float
+    decoder: codec.Decoder[m.FromNanny] = field(default_factory=codec.from_nanny)
+
+
+Peer = ClientPeer | EnginePeer | NannyPeer
+
+
+class Peers:
+    """The peers, by identity, by number and by token."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[bytes, Peer] = {}
+        self._banned: OrderedDict[bytes, None] = OrderedDict()
+        self.clients: dict[ClientId, ClientPeer] = {}
+        self.engines: dict[EngineId, EnginePeer] = {}
+        self.engines_by_token: dict[str, EnginePeer] = {}
+        self.nannies: dict[str, NannyPeer] = {}
+
+    def find(self, identity: bytes) -> Peer | None:
+        """The peer that speaks under `identity`, on either of its connections."""
+        return self._by_identity.get(identity.removesuffix(RESULTS_SUFFIX))
+
+    def add(self, peer: Peer) -> None:
+        """A peer was welcomed."""
+        self._by_identity[peer.identity] = peer
+        if isinstance(peer, ClientPeer):
+            self.clients[peer.number] = peer
+        elif isinstance(peer, EnginePeer):
+            self.engines[peer.number] = peer
+            self.engines_by_token[peer.hello.token] = peer
+        else:
+            self.nannies[peer.hello.token] = peer
+
+    def remove(self, peer: Peer) -> None:
+        """A peer is gone."""
+        self._by_identity.pop(peer.identity, None)
+        if isinstance(peer, ClientPeer):
+            self.clients.pop(peer.number, None)
+        elif isinstance(peer, EnginePeer):
+            self.engines.pop(peer.number, None)
+            self.engines_by_token.pop(peer.hello.token, None)
+        else:
+            self.nannies.pop(peer.hello.token, None)
+
+    def ban(self, identity: bytes) -> None:
+        """Listen to `identity` no more."""
+        self._banned[identity] = None
+        if len(self._banned) > _BANNED_MAX:
+            self._banned.popitem(last=False)
+
+    def is_banned(self, identity: bytes) -> bool:
+        """Whether `identity` broke the protocol."""
+        return identity in self._banned
+
+    def engines_of(self, nanny: NannyPeer) -> list[EnginePeer]:
+        """The engines that `nanny` watches."""
+        return [e for e in self.engines.values() if e.hello.nanny == nanny.hello.token]
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(list(self._by_identity.values()))

@@ -1,0 +1,306 @@
+"""What can happen to the scheduler: the events that it is told, and the specs inside them.
+
+Every class here is plain data that the codec decodes straight from a message, so that a batch
+of ten thousand tasks is decoded once and looked at once. An event may come from a peer that is
+confused or hostile: the codec has checked its types, the scheduler checks its meaning.
+
+Functions, arguments and results are `Payload`: bytes that nothing in the core ever opens.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NewType
+
+from msgspec import Meta, Struct
+
+#: Names its client: see `task_id`. Unique in a cluster, never used again.
+TaskId = NewType("TaskId", int)
+ClientId = NewType("ClientId", int)
+#: One life of one engine process: a replacement gets a new one.
+EngineId = NewType("EngineId", int)
+
+#: Pickled arguments, results, functions: opaque. `None` stands for "nothing was sent".
+Payload = bytes
+
+#: An id is its client's number, then the client's own count: 2^40 tasks for each client.
+SEQUENCE_BITS = 40
+
+#: The `on` of a condition: which end of a task counts. The seed's success= and failure=.
+ON_SUCCESS = 1
+ON_FAILURE = 2
+ON_DONE = ON_SUCCESS | ON_FAILURE
+
+#: The `need` of a condition that wants every one of its tasks.
+NEED_ALL = 0
+
+
+def task_id(client: ClientId, sequence: int) -> TaskId:
+    """The id of the `sequence`-th node (task or group) that `client` made, from 1."""
+    return TaskId(client << SEQUENCE_BITS | sequence)
+
+
+def client_of(task: TaskId) -> ClientId:
+    """The client that made `task`."""
+    return ClientId(task >> SEQUENCE_BITS)
+
+
+def format_task_id(task: TaskId) -> str:
+    """`task` as people read and write it: the client's number, a dash, the client's count."""
+    return f"{task >> SEQUENCE_BITS}-{task & (1 << SEQUENCE_BITS) - 1}"
+
+
+def parse_task_id(text: str) -> TaskId:
+    """The id that `format_task_id` wrote.
+
+    Raises:
+        ValueError: `text` is not of that form.
+    """
+    client, dash, sequence = text.partition("-")
+    if not (dash and client.isdecimal() and sequence.isdecimal()):
+        raise ValueError(f"{text!r} is not a task id: expected CLIENT-NUMBER, such as 1-42")
+    return task_id(ClientId(int(client)), int(sequence))
+
+
+def format_engine_id(engine: EngineId) -> str:
+    """`engine` as people read and write it: `e` and its number."""
+    return f"e{engine}"
+
+
+class ConditionSpec(Struct, array_like=True, frozen=True):
+    """`after` or `follow`: `need` of `upstreams` must have ended as `on` says.
+
+    `need` is NEED_ALL or a count from 1; `on` is ON_SUCCESS, ON_FAILURE or ON_DONE.
+    """
+
+    upstreams: list[TaskId]
+    need: int = NEED_ALL
+    on: int = ON_SUCCESS
+
+
+#: What the codec lets through: no negative, infinite or not-a-number amount comes inside.
+Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Count = Annotated[int, Meta(ge=0, le=1 << 32)]
+
+
+class TaskOptions(Struct, array_like=True, frozen=True):
+    """How a task wants to be treated. One instance may serve many tasks.
+
+    `timeout_s` bounds one stretch in the queue, `run_timeout_s` one run; None is no bound.
+    `retry_on` names exception classes, as module.qualname; None is any exception. The n-th
+    retry waits `backoff_s * 2 ** (n - 1)` seconds, at most `BACKOFF_S_MAX`. Of the `priority`
+    values, higher goes first.
+    """
+
+    targets: list[EngineId] | None = None
+    wait_for_engines: bool = False
+    timeout_s: Amount | None = None
+    run_timeout_s: Amount | None = None
+    retries: Count = 0
+    retry_on: list[str] | None = None
+    backoff_s: Amount = 0.0
+    crash_limit: Annotated[int, Meta(ge=1, le=1 << 32)] = 3
+    at_most_once: bool = False
+    priority: int = 0
+    resources: dict[str, Amount] | None = None
+    label: str = ""
+
+
+#: No backoff grows beyond this.
+BACKOFF_S_MAX = 3600.0
+
+DEFAULT_OPTIONS = TaskOptions()
+
+
+class TaskSpec(Struct, array_like=True):
+    """One task, as its client submits it.
+
+    `function` is an index into the batch's `functions`. `inputs` are the tasks whose values
+    the arguments need, in the order in which the engine will be given them.
+    """
+
+    id: TaskId
+    function: int
+    payload: Payload | int
+    inputs: list[TaskId] | None = None
+    after: ConditionSpec | None = None
+    follow: ConditionSpec | None = None
+    options: TaskOptions | None = None
+
+
+class GroupSpec(Struct, array_like=True):
+    """Many tasks as one node of the graph: each of its dependents costs one edge."""
+
+    id: TaskId
+    members: list[TaskId]
+
+
+class ErrorInfo(Struct, array_like=True, frozen=True):
+    """What the scheduler may know of an exception: the names of its classes, and its message.
+
+    `types` holds module.qualname of the class and of each of its bases, nearest first.
+    """
+
+    types: list[str]
+    message: str
+
+
+#: The `status` of an outcome.
+RAN = 0
+RAISED = 1
+REFUSED = 2
+STOPPED = 3
+OVERRAN = 4
+
+
+class Outcome(Struct, array_like=True):
+    """How one attempt at a task ended, as its engine reports it, at most once.
+
+    RAN: `payload` is the result. RAISED: `payload` is the pickled exception, `error` its names.
+    REFUSED: the engine does not meet the task's functional dependency (`error.message` says
+    which). STOPPED: dropped or interrupted on request. OVERRAN: interrupted at `run_timeout_s`.
+    `started_at_s` is the engine's wall clock, `run_s` what the run took.
+    """
+
+    task: TaskId
+    attempt: int
+    status: int
+    payload: Payload | int
+    started_at_s: float = 0.0
+    run_s: float = 0.0
+    error: ErrorInfo | None = None
+
+
+class EngineEnd(Struct, array_like=True, frozen=True):
+    """How an engine ended. `wanted`: on purpose (stopped, drained), which charges no task.
+
+    `text` says it to people: "killed by SIGKILL, peak RSS 31.2 GB".
+    """
+
+    text: str
+    wanted: bool = False
+    overran: bool = False
+
+
+# --- events ------------------------------------------------------------------------------------
+
+
+class ClientJoined(Struct):
+    """A client was welcomed under a new number."""
+
+    client: ClientId
+
+
+class ClientLeft(Struct):
+    """A client said goodbye, or fell silent for too long: what it asked for is dropped."""
+
+    client: ClientId
+
+
+class Submitted(Struct):
+    """A batch of tasks and groups, in the order in which the client made them.
+
+    `functions` are the digests that `TaskSpec.function` points into. A node may name only nodes
+    with lower numbers: groups and tasks are taken together, in the order of their ids.
+    """
+
+    client: ClientId
+    functions: list[bytes]
+    groups: list[GroupSpec]
+    tasks: list[TaskSpec]
+
+
+class FunctionsDeclared(Struct):
+    """The client sent functions, and may name them from now on: digest to payload."""
+
+    client: ClientId
+    functions: dict[bytes, Payload]
+
+
+class FunctionsDropped(Struct):
+    """The client will not name these functions again without sending them anew."""
+
+    client: ClientId
+    digests: list[bytes]
+
+
+class Released(Struct):
+    """The client holds no future of these nodes any more."""
+
+    client: ClientId
+    nodes: list[TaskId]
+
+
+class CancelAsked(Struct):
+    """The client wants these tasks not to run."""
+
+    client: ClientId
+    tasks: list[TaskId]
+
+
+class EngineJoined(Struct):
+    """An engine is ready for tasks. `resources` is what it has to give, by name."""
+
+    engine: EngineId
+    resources: dict[str, float]
+    host: str = ""
+    pid: int = 0
+
+
+class EngineLeft(Struct):
+    """An engine ended. It runs what it was sent in order, so `started`, the last task that it
+    began, splits the rest: earlier ones have run, later ones have not begun.
+
+    `busy` says whether it was running `started` when it ended. `known` is False where nobody
+    could tell (its host fell silent): then each of its tasks may have started.
+    """
+
+    engine: EngineId
+    end: EngineEnd
+    started: TaskId | None = None
+    busy: bool = False
+    known: bool = True
+
+
+class EngineDraining(Struct):
+    """The engine takes no more tasks, and gives back those that it has not begun."""
+
+    engine: EngineId
+
+
+class Finished(Struct):
+    """An engine reports outcomes, in the order in which they happened."""
+
+    engine: EngineId
+    outcomes: list[Outcome]
+
+
+class Started(Struct):
+    """An engine, or its nanny, reports what runs there now, since `at_s` of its wall clock."""
+
+    engine: EngineId
+    task: TaskId
+    at_s: float = 0.0
+
+
+class GaveBack(Struct):
+    """An engine's answer to a recall: the tasks it had not begun, and will not."""
+
+    engine: EngineId
+    tasks: list[TaskId]
+
+
+Event = (
+    ClientJoined
+    | ClientLeft
+    | Submitted
+    | FunctionsDeclared
+    | FunctionsDropped
+    | Released
+    | CancelAsked
+    | EngineJoined
+    | EngineLeft
+    | EngineDraining
+    | Finished
+    | Started
+    | GaveBack
+)

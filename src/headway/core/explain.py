@@ -1,0 +1,171 @@
+"""Why is my task not running, or why did it end so? One answer for every state.
+
+`explain` reads the same records that the scheduler decides by, and changes nothing. It may take
+time in proportion to what it counts (a queue, the upstreams of one task): it is asked by people.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway.core.events import TaskId, format_engine_id, format_task_id
+from headway.core.graph import is_final
+from headway.core.ready import Restriction
+from headway.core.records import Condition, Engine, Group, Task
+from headway.core.states import FINAL_STATES, TaskState
+from headway.core.timers import Timer
+from headway.core.words import name_of, names
+
+if TYPE_CHECKING:
+    from headway.core.scheduler import Scheduler
+
+#: How many upstreams, engines or steps of a chain are named one by one.
+_NAMED_MAX = 5
+#: How far a queue is walked to tell a task's place in it.
+_QUEUE_LOOK_MAX = 1_000_000
+
+
+def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
+    """Say where the task (or group) `node_id` stands at the time `now`, and why, in words."""
+    task = scheduler.tasks.get(node_id)
+    if task is not None:
+        return _EXPLAIN[task.state](scheduler, task, now)
+    group = scheduler.groups.get(node_id)
+    if group is not None:
+        return (
+            f"group {format_task_id(group.id)}: {group.succeeded} of its {group.size} tasks "
+            f"succeeded, {group.failed} failed, {group.open} have not ended"
+        )
+    return (
+        f"no task {format_task_id(node_id)} is known: it was never submitted, or it has been "
+        f"forgotten, since its future is gone and nothing depends on it"
+    )
+
+
+def _waiting(s: Scheduler, task: Task, now: float) -> str:
+    parts = [_condition(c) for c in task.conditions or () if not c.is_met]
+    backoff_at_s = s.timers.armed().get((task.id, Timer.BACKOFF))
+    if backoff_at_s is not None:
+        parts.append(
+            f"tries again in {max(backoff_at_s - now, 0):.1f} s, after {task.failures} "
+            f"failure{'s' if task.failures > 1 else ''} of {task.options.retries} allowed"
+        )
+    return f"task {name_of(task)} waits since {_ago(task, now)}: " + "; ".join(parts)
+
+
+def _condition(condition: Condition) -> str:
+    open_ = [node for node in condition.upstreams if not is_final(node)]
+    shown = ", ".join(_node(node) for node in open_[:_NAMED_MAX])
+    if len(open_) > _NAMED_MAX:
+        shown += f" and {len(open_) - _NAMED_MAX} more"
+    verb = {1: "succeed", 2: "fail", 3: "end"}[condition.on]
+    role = "to run where they ended, it waits" if condition.where is not None else "it waits"
+    return (
+        f"{role} for {condition.need - condition.hits} more of {len(condition.upstreams)} "
+        f"to {verb} (open: {shown or 'none'})"
+    )
+
+
+def _node(node: Task | Group) -> str:
+    if isinstance(node, Group):
+        return f"group {format_task_id(node.id)} with {node.open} of {node.size} open"
+    return f"{name_of(node)} {node.state.name.lower()}"
+
+
+def _ready(s: Scheduler, task: Task, now: float) -> str:
+    lane = task.lane
+    assert lane is not None
+    head = f"task {name_of(task)} is ready since {_ago(task, now)}"
+    if not s.engines:
+        return f"{head}, and no engine is here to run it"
+    if not lane.engines:
+        return f"{head}, but fits no engine: {_misfits(s, task)}"
+    before = 0
+    for other in lane.waiting():
+        if other is task or before >= _QUEUE_LOOK_MAX:
+            break
+        before += 1
+    may = "any engine" if lane is s.lanes.common else names(list(lane.engines))
+    busy = ", ".join(_load(e) for e in list(lane.engines.values())[:_NAMED_MAX])
+    return f"{head}: number {before + 1} in the queue for {may}, which have no room ({busy})"
+
+
+def _load(engine: Engine) -> str:
+    limit = "no limit" if engine.limit == float("inf") else f"{engine.limit:g}"
+    state = "draining, " if engine.draining else ""
+    return f"{format_engine_id(engine.id)}: {state}{engine.load} of {limit}"
+
+
+def _misfits(s: Scheduler, task: Task) -> str:
+    """For each of a few engines, why `task` can't run there."""
+    restriction = Restriction.of(task)
+    reasons = []
+    for engine in list(s.engines.values())[:_NAMED_MAX]:
+        name = format_engine_id(engine.id)
+        short = [
+            f"{need}={amount:g} (has {engine.resources.get(need, 0):g})"
+            for need, amount in restriction.needs
+            if engine.resources.get(need, 0.0) < amount
+        ]
+        if restriction.allowed is not None and engine.id not in restriction.allowed:
+            reasons.append(f"{name} is not among its targets")
+        elif restriction.excluded and engine.id in restriction.excluded:
+            reasons.append(f"{name} refused it")
+        elif short:
+            reasons.append(f"{name} lacks {', '.join(short)}")
+    if len(s.engines) > _NAMED_MAX:
+        reasons.append(f"and so on for {len(s.engines) - _NAMED_MAX} more")
+    return "; ".join(reasons) + "; it waits for another engine to join"
+
+
+def _on_engine(s: Scheduler, task: Task, now: float) -> str:
+    assert task.engine is not None
+    engine = s.engines[task.engine]
+    name = format_engine_id(engine.id)
+    attempt = f", attempt {task.attempt}" if task.attempt > 1 else ""
+    asked = "; it was asked to stop" if task.cancelled else ""
+    if task.state is TaskState.RUNNING:
+        return f"task {name_of(task)} runs on {name} since {_ago(task, now)}{attempt}{asked}"
+    place = list(engine.assigned).index(task.id)
+    behind = f"behind {place} other tasks" if place else "first in line, or running by now"
+    return (
+        f"task {name_of(task)} was sent to {name} {_ago(task, now)} ago{attempt}: {behind}{asked}"
+    )
+
+
+def _succeeded(s: Scheduler, task: Task, now: float) -> str:
+    assert task.engine is not None
+    tries = f", at attempt {task.attempt}" if task.attempt > 1 else ""
+    return f"task {name_of(task)} succeeded on {format_engine_id(task.engine)}{tries}"
+
+
+def _failed(s: Scheduler, task: Task, now: float) -> str:
+    """What ended it, and the chain of causes as far as it is remembered."""
+    assert task.problem is not None
+    lines = [task.problem.text]
+    if task.crashes and task.state is not TaskState.LOST:
+        lines.append("before that: " + "; ".join(task.crashes))
+    step, steps = task, 0
+    while (upstream := step.problem.upstream if step.problem else None) is not None:
+        above = s.tasks.get(upstream)
+        if above is None or above.problem is None or steps == _NAMED_MAX:
+            break
+        steps += 1
+        if steps > 1 or above.problem.upstream is not None:
+            lines.append(f"because of {name_of(above)}: {above.problem.text}")
+        step = above
+    return "\n".join(lines)
+
+
+def _ago(task: Task, now: float) -> str:
+    return f"{max(now - task.since_s, 0.0):.1f} s"
+
+
+_EXPLAIN = {
+    TaskState.WAITING: _waiting,
+    TaskState.READY: _ready,
+    TaskState.ASSIGNED: _on_engine,
+    TaskState.RUNNING: _on_engine,
+    TaskState.SUCCEEDED: _succeeded,
+    **dict.fromkeys(FINAL_STATES - {TaskState.SUCCEEDED}, _failed),
+}

@@ -1,0 +1,134 @@
+"""What must be true of the scheduler after every event and `place`, whatever happened.
+
+`check` compares every index with every other, from scratch: for tests, the simulator, and a
+look at a sick scheduler. O(everything), so never on the hot path. It raises rather than
+asserts, since `python -O` would drop an assertion.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from headway.core.graph import is_final
+from headway.core.records import Group, Task
+from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, TaskState
+from headway.core.timers import Timer
+from headway.errors import InvariantViolation
+
+if TYPE_CHECKING:
+    from headway.core.scheduler import Scheduler
+
+
+def check(scheduler: Scheduler, placed: bool = True) -> None:
+    """Raise InvariantViolation if the records disagree.
+
+    Parameters:
+        placed: `place` was called after the last event, so that nothing placeable may wait.
+    """
+    _check_tasks(scheduler)
+    _check_holds(scheduler)
+    _check_engines(scheduler)
+    _check_lanes(scheduler, placed)
+    _check_counts(scheduler)
+
+
+def _require(truth: bool, message: str) -> None:
+    if not truth:
+        raise InvariantViolation(message)
+
+
+def _check_tasks(s: Scheduler) -> None:
+    for task in s.tasks.values():
+        state = task.state
+        if state in FINAL_STATES:
+            _require(task.dependents is None, f"{task!r} has ended, and its dependents wait")
+            _require(task.function is None and not task.payload, f"{task!r} keeps its arguments")
+            _require(task.conditions is None and task.inputs is None, f"{task!r} keeps upstreams")
+            _require(not (task.released and not task.holds), f"{task!r} should be forgotten")
+        else:
+            unmet = sum(not c.is_met for c in task.conditions or ())
+            _require(unmet == task.unmet, f"{task!r} counts {task.unmet} unmet, has {unmet}")
+        _require((state is TaskState.READY) == (task.lane is not None), f"{task!r} and its lane")
+        if state in ON_ENGINE_STATES:
+            _require(task.engine in s.engines, f"{task!r} is on an engine that is not here")
+            _require(task.id in s.engines[task.engine].assigned, f"{task!r} is not on its engine")  # type: ignore[index]
+        waits = state in (TaskState.WAITING, TaskState.READY)
+        timed = waits and task.options.timeout_s is not None
+        armed = s.timers.is_armed(task.id, Timer.QUEUE_TIMEOUT)
+        _require(armed == timed, f"{task!r}: timeout armed={armed}")
+        backing_off = s.timers.is_armed(task.id, Timer.BACKOFF)
+        if state is TaskState.WAITING:
+            _require(bool(task.unmet) or backing_off, f"{task!r} waits for nothing")
+        else:
+            _require(not backing_off, f"{task!r} has a backoff to come")
+
+
+def _check_holds(s: Scheduler) -> None:
+    holds: Counter[int] = Counter()
+    for task in s.tasks.values():
+        for condition in task.conditions or ():
+            holds.update(node.id for node in condition.upstreams)
+            open_ = sum(not is_final(node) for node in condition.upstreams)
+            if not any(isinstance(node, Group) for node in condition.upstreams):
+                _require(open_ == condition.open, f"{task!r}: {condition.open} open, not {open_}")
+    nodes: list[Task | Group] = [*s.tasks.values(), *s.groups.values()]
+    for node in nodes:
+        _require(node.holds == holds[node.id], f"{node!r}: holds {node.holds}, {holds[node.id]}")
+        if node.client in s.clients:
+            _require(node.id in s.clients[node.client].nodes, f"{node!r}: unknown to its client")
+    known = {node.id for node in nodes}
+    for client in s.clients.values():
+        _require(client.nodes <= known, f"client {client.id} has nodes that are forgotten")
+
+
+def _check_engines(s: Scheduler) -> None:
+    for engine in s.engines.values():
+        taken: Counter[str] = Counter()
+        for task in engine.assigned.values():
+            _require(task.state in ON_ENGINE_STATES, f"{task!r} is seated")
+            _require(task.engine == engine.id, f"{task!r} is seated on engine {engine.id}")
+            taken.update(task.options.resources or {})
+        for name, amount in engine.resources.items():
+            free = engine.free[name]
+            _require(free > -1e-9, f"engine {engine.id}: {name} is oversubscribed: {free}")
+            _require(abs(free + taken[name] - amount) < 1e-6, f"engine {engine.id}: {name} leaks")
+        for condition in engine.followers:
+            _require(engine.id in (condition.where or ()), f"{condition.task!r}: follow index")
+            _require(condition.task.state not in FINAL_STATES, f"{condition.task!r} still follows")
+
+
+def _check_lanes(s: Scheduler, placed: bool) -> None:
+    queued = 0
+    for lane in s.lanes:
+        waiting = list(lane.waiting())
+        _require(len(set(waiting)) == lane.count, f"a lane counts {lane.count}, has {len(waiting)}")
+        queued += lane.count
+        admitted = {e.id for e in s.engines.values() if lane.restriction.admits(e)}
+        _require(set(lane.engines) == admitted, "a lane's engines are not those it admits")
+        if not placed:
+            continue
+        room = {
+            e.id
+            for e in s.engines.values()
+            if e.id in admitted and e.load < e.limit and lane.restriction.fits(e)
+        }
+        _require({e.id for e in lane.room} == room, "a lane's index of room is wrong")
+        _require(not (waiting and room), f"{waiting[:1]} waits, and engines {room} have room")
+        if waiting and not admitted:
+            _require(not lane.restriction.is_narrow, f"{waiting[0]!r} can never run")
+    ready = sum(t.state is TaskState.READY for t in s.tasks.values())
+    _require(queued == ready, f"{queued} tasks in lanes, {ready} ready")
+
+
+def _check_counts(s: Scheduler) -> None:
+    by_state = Counter(task.state for task in s.tasks.values())
+    for state in TaskState:
+        counted = s.counters.by_state[state]
+        _require(counted == by_state[state], f"{state.name}: counted {counted}, {by_state[state]}")
+    users = Counter(id(t.function) for t in s.tasks.values() if t.function is not None)
+    for function in s.functions.values():
+        _require(function.users == users[id(function)], f"function {function.digest!r}: users")
+        _require(bool(function.users or function.declared_by), "a function nobody needs is kept")
+    for (task_id, timer), _ in s.timers.armed().items():
+        _require(task_id in s.tasks, f"a {timer.name} timer for a task that is gone")

@@ -1,0 +1,261 @@
+"""Tasks that are ready, indexed by what restricts them.
+
+A `Lane` holds the ready tasks that may run on the same engines and need the same resources, in
+the order of their priority and then of their becoming ready, beside an index of those engines
+that have room now. A task at its head costs O(1) to take; a task in one lane costs nothing to
+the tasks of another, however many wait.
+
+`Lanes` finds a task's lane and keeps each lane's engines true as engines join, leave and gain
+or lose room. `placeable` names the lanes that have both a task and room: the scheduler looks
+nowhere else. What this file must not know: why a task is ready, and what happens to it next.
+
+A change of an engine costs O(lanes that it is in): lanes are as many as there are different
+restrictions among waiting tasks, usually one.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headway.core.events import EngineId
+from headway.core.graph import followable
+from headway.core.index import EngineIndex, make_index
+from headway.core.records import Engine, Task
+from headway.core.schemes import Scheme
+from headway.core.states import TaskState
+
+READY = TaskState.READY
+
+#: Empty lanes are kept, since their like will come again, but not more of them than this.
+_EMPTY_LANES_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """Where a task may run: what makes two tasks share a lane.
+
+    `allowed` is None for every engine. `waits` says that the task waits for such an engine to
+    join, where otherwise it would be impossible.
+    """
+
+    allowed: frozenset[EngineId] | None = None
+    excluded: frozenset[EngineId] | None = None
+    needs: tuple[tuple[str, float], ...] = ()
+    waits: bool = False
+
+    @classmethod
+    def of(cls, task: Task) -> Restriction:
+        """The restriction of `task` as it stands."""
+        options = task.options
+        allowed = None if options.targets is None else frozenset(options.targets)
+        if task.follow is not None:
+            met = frozenset(followable(task.follow))
+            allowed = met if allowed is None else allowed & met
+        needs = tuple(sorted(options.resources.items())) if options.resources else ()
+        return cls(allowed, task.excluded, needs, options.wait_for_engines)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether engines were ruled out one by one: then having none left is the end."""
+        return not self.waits and (self.allowed is not None or self.excluded is not None)
+
+    def admits(self, engine: Engine) -> bool:
+        """Whether such a task may run on `engine`, if not now."""
+        if self.allowed is not None and engine.id not in self.allowed:
+            return False
+        if self.excluded is not None and engine.id in self.excluded:
+            return False
+        return all(engine.resources.get(name, 0.0) >= amount for name, amount in self.needs)
+
+    def fits(self, engine: Engine) -> bool:
+        """Whether `engine`, which it admits, has the resources free now."""
+        free = engine.free
+        return all(free.get(name, 0.0) >= amount for name, amount in self.needs)
+
+
+class Lane:
+    """The ready tasks of one restriction. A deque for each priority, highest first."""
+
+    __slots__ = ("_entries", "_priorities", "_queues", "count", "engines", "restriction", "room")
+
+    def __init__(self, restriction: Restriction, room: EngineIndex) -> None:
+        self.restriction = restriction
+        #: The engines that may run its tasks, and those of them that have room.
+        self.engines: dict[EngineId, Engine] = {}
+        self.room = room
+        #: Tasks ready here. The deques may hold more: a task that left before its turn stays
+        #: in its deque, dead, until it surfaces or the dead are the most.
+        self.count = 0
+        self._entries = 0
+        self._queues: dict[int, deque[Task]] = {}
+        #: Negated, ascending: the highest priority first.
+        self._priorities: list[int] = []
+
+    def push(self, task: Task, ticket: int) -> None:
+        """Queue `task`: at the back, or at the front if its ticket is negative."""
+        task.lane = self
+        task.ticket = ticket
+        priority = task.options.priority
+        queue = self._queues.get(priority)
+        if queue is None:
+            queue = self._queues[priority] = deque()
+            insort(self._priorities, -priority)
+        if ticket < 0:
+            queue.appendleft(task)
+        else:
+            queue.append(task)
+        self.count += 1
+        self._entries += 1
+        if self._entries > 2 * self.count + 64:
+            self._sweep()
+
+    def head(self) -> Task:
+        """The task whose turn it is. There must be one: see `count`."""
+        while True:
+            queue = self._queues[-self._priorities[0]]
+            while queue:
+                task = queue[0]
+                if task.lane is self and task.state is READY:
+                    return task
+                queue.popleft()
+                self._entries -= 1
+            if self._priorities[0] != 0 or len(self._priorities) > 1:
+                del self._queues[-self._priorities.pop(0)]
+
+    def take(self) -> Task:
+        """Take the head out; the caller seats it in the same step."""
+        task = self.head()
+        self._queues[-self._priorities[0]].popleft()
+        self._entries -= 1
+        self.count -= 1
+        task.lane = None
+        return task
+
+    def leave(self, task: Task) -> None:
+        """`task` leaves before its turn."""
+        task.lane = None
+        self.count -= 1
+
+    def waiting(self) -> Iterator[Task]:
+        """The tasks here, in order."""
+        for priority in self._priorities:
+            for task in self._queues[-priority]:
+                if task.lane is self and task.state is READY:
+                    yield task
+
+    def order_key(self) -> tuple[int, int]:
+        """What decides between lanes: the head's priority, then its place in time."""
+        task = self.head()
+        return -task.options.priority, task.ticket
+
+    def _sweep(self) -> None:
+        for priority, queue in self._queues.items():
+            self._queues[priority] = deque(t for t in queue if t.lane is self and t.state is READY)
+        self._entries = sum(len(queue) for queue in self._queues.values())
+
+
+class Lanes:
+    """All lanes, and which engines are in them."""
+
+    def __init__(self, scheme_name: str, scheme: Scheme) -> None:
+        self._scheme_name = scheme_name
+        self._scheme = scheme
+        self._engines: dict[EngineId, Engine] = {}
+        self._lanes: dict[Restriction, Lane] = {}
+        self._sweep_at = _EMPTY_LANES_MAX
+        self._back = 0
+        self._front = 0
+        #: Lanes that may have both a task and room. The scheduler empties it by placing.
+        self.placeable: dict[Lane, None] = {}
+        #: The lane of tasks that may run anywhere: nearly all of them.
+        self.common = self._new_lane(Restriction())
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    def lane_of(self, task: Task) -> Lane:
+        """The lane in which `task`, as it stands, queues."""
+        options = task.options
+        if (
+            task.follow is None
+            and task.excluded is None
+            and options.targets is None
+            and not options.resources
+        ):
+            return self.common
+        restriction = Restriction.of(task)
+        return self._lanes.get(restriction) or self._new_lane(restriction)
+
+    def push(self, task: Task, lane: Lane, front: bool) -> None:
+        """Queue `task` in `lane`."""
+        if front:
+            self._front -= 1
+            lane.push(task, self._front)
+        else:
+            self._back += 1
+            lane.push(task, self._back)
+        if lane.room:
+            self.placeable[lane] = None
+
+    def engine_joined(self, engine: Engine) -> None:
+        """`engine` is there for the lanes that admit it."""
+        self._engines[engine.id] = engine
+        for lane in self._lanes.values():
+            if lane.restriction.admits(engine):
+                lane.engines[engine.id] = engine
+                engine.lanes[lane] = None
+        self.engine_changed(engine)
+
+    def engine_left(self, engine: Engine) -> list[Lane]:
+        """`engine` is gone. Returns the lanes whose tasks have no engine left that may come."""
+        del self._engines[engine.id]
+        stranded = []
+        for lane in engine.lanes:
+            del lane.engines[engine.id]
+            lane.room.discard(engine)
+            if not lane.engines and lane.count and lane.restriction.is_narrow:
+                stranded.append(lane)
+        engine.lanes.clear()
+        return stranded
+
+    def engine_changed(self, engine: Engine) -> None:
+        """The load, the limit or the free resources of `engine` changed."""
+        has_seat = len(engine.assigned) < engine.limit
+        for lane in engine.lanes:
+            if has_seat and (not lane.restriction.needs or lane.restriction.fits(engine)):
+                lane.room.add(engine)
+                if lane.count:
+                    self.placeable[lane] = None
+            else:
+                lane.room.discard(engine)
+
+    def _new_lane(self, restriction: Restriction) -> Lane:
+        if len(self._lanes) >= self._sweep_at:
+            self._drop_empty_lanes()
+        lane = Lane(restriction, make_index(self._scheme_name, self._scheme))
+        self._lanes[restriction] = lane
+        allowed = restriction.allowed
+        among = (
+            self._engines.values()
+            if allowed is None
+            else [self._engines[e] for e in sorted(allowed) if e in self._engines]
+        )
+        for engine in among:
+            if restriction.admits(engine):
+                lane.engines[engine.id] = engine
+                engine.lanes[lane] = None
+                if len(engine.assigned) < engine.limit and restriction.fits(engine):
+                    lane.room.add(engine)
+        return lane
+
+    def _drop_empty_lanes(self) -> None:
+        for restriction, lane in list(self._lanes.items()):
+            if lane.count == 0 and lane is not self.common:
+                for engine in lane.engines.values():
+                    del engine.lanes[lane]
+                del self._lanes[restriction]
+                self.placeable.pop(lane, None)
+        self._sweep_at = max(_EMPTY_LANES_MAX, 2 * len(self._lanes))

@@ -1,0 +1,66 @@
+"""Counts of what happened, and a frozen snapshot of them for whoever looks from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from headway.core.states import TaskState
+
+if TYPE_CHECKING:
+    from headway.core.scheduler import Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The scheduler at one moment. Counts of events are since its start."""
+
+    #: Tasks in memory, by state name in lower case.
+    tasks: dict[str, int]
+    groups: int
+    engines: int
+    clients: int
+    functions: int
+    submitted: int
+    #: Submissions that came again, and reports that came late or again: ignored.
+    duplicates: int
+    stale: int
+    #: Events that named something unknown, or another client's: ignored.
+    invalid: int
+    retried: int
+    crashed: int
+    recalled: int
+    refused: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the scheduler counts as it goes. Written by the scheduler alone."""
+
+    by_state: list[int] = field(default_factory=lambda: [0] * len(TaskState))
+    submitted: int = 0
+    duplicates: int = 0
+    stale: int = 0
+    invalid: int = 0
+    retried: int = 0
+    crashed: int = 0
+    recalled: int = 0
+    refused: int = 0
+
+    def snapshot(self, scheduler: Scheduler) -> Statistics:
+        """These counts, and the sizes of what `scheduler` remembers."""
+        return Statistics(
+            tasks={state.name.lower(): self.by_state[state] for state in TaskState},
+            groups=len(scheduler.groups),
+            engines=len(scheduler.engines),
+            clients=len(scheduler.clients),
+            functions=len(scheduler.functions),
+            submitted=self.submitted,
+            duplicates=self.duplicates,
+            stale=self.stale,
+            invalid=self.invalid,
+            retried=self.retried,
+            crashed=self.crashed,
+            recalled=self.recalled,
+            refused=self.refused,
+        )

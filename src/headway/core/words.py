@@ -1,0 +1,179 @@
+"""What the scheduler tells people: the text of every problem, in one place.
+
+Each function gives the `Problem` with which a task ends, or a part of one. A text names the
+task, the numbers, and what went wrong first. A chain of causes is kept as its two ends and its
+length, so that the millionth task of a chain costs no more than the first.
+"""
+
+from __future__ import annotations
+
+from headway.core.events import (
+    ConditionSpec,
+    EngineEnd,
+    EngineId,
+    ErrorInfo,
+    TaskId,
+    format_engine_id,
+    format_task_id,
+)
+from headway.core.problems import (
+    KIND_CANCELLED,
+    KIND_IMPOSSIBLE,
+    KIND_INVALID,
+    KIND_LOST,
+    KIND_RUN_TIMEOUT,
+    KIND_TIMEOUT,
+    Problem,
+)
+from headway.core.records import Condition, Engine, Group, Task
+
+_ON_WORDS = {1: "succeed", 2: "fail", 3: "end"}
+
+
+def name_of(task: Task) -> str:
+    """`task` for people: its id, and its label if it has one."""
+    label = task.options.label
+    return f"{format_task_id(task.id)} ({label})" if label else format_task_id(task.id)
+
+
+def names(engines: list[EngineId]) -> str:
+    """A few of `engines` by name, and how many more there are."""
+    shown = ", ".join(format_engine_id(e) for e in engines[:5])
+    return f"{shown} and {len(engines) - 5} more" if len(engines) > 5 else shown
+
+
+def queue_timeout(task: Task) -> Problem:
+    """`timeout` passed while the task waited."""
+    waited = "for its dependencies" if task.unmet else "for an engine"
+    return Problem(
+        KIND_TIMEOUT,
+        f"task {name_of(task)} waited {waited} longer than its timeout of "
+        f"{task.options.timeout_s:g} s",
+    )
+
+
+def overran(task: Task, how: str) -> Problem:
+    """`run_timeout` passed while the task ran."""
+    limit = task.options.run_timeout_s
+    bound = f" of {limit:g} s" if limit is not None else ""
+    return Problem(
+        KIND_RUN_TIMEOUT, f"task {name_of(task)} ran longer than its run_timeout{bound}: {how}"
+    )
+
+
+def cancelled(task: Task) -> Problem:
+    """Its client cancelled the task."""
+    return Problem(KIND_CANCELLED, f"task {name_of(task)} was cancelled")
+
+
+def raised(task: Task, error: ErrorInfo | None) -> str:
+    """The function raised, in one line."""
+    if error is None or not error.types:
+        return f"task {name_of(task)} raised"
+    kind = error.types[0].removeprefix("builtins.")
+    first_line = error.message.split("\n", 1)[0]
+    return f"task {name_of(task)} raised {kind}: {first_line}"
+
+
+def crash(engine: Engine, end: EngineEnd) -> str:
+    """How an engine died under a task: one line of the task's record of crashes."""
+    return f"engine {format_engine_id(engine.id)} {end.text}"
+
+
+def lost(task: Task, engine: Engine, end: EngineEnd) -> Problem:
+    """The engine ended, and the task may not be repeated."""
+    crashes = task.crashes or [crash(engine, end)]
+    how = "; ".join(crashes)
+    if task.options.at_most_once:
+        why = "it is at_most_once and may have begun, so it is not repeated"
+    else:
+        why = f"its engines died {len(crashes)} times, which is its crash_limit"
+    return Problem(KIND_LOST, f"task {name_of(task)} is lost: {how}; {why}")
+
+
+def no_engine_left(task: Task) -> Problem:
+    """No engine is left that may run the task."""
+    reasons = []
+    if task.options.targets is not None:
+        targets = names(sorted(task.options.targets)) or "none"
+        reasons.append(f"its targets ({targets}) are not here, or can't run it")
+    if task.follow is not None:
+        reasons.append("none of the engines that meet its follow condition can run it")
+    if task.excluded:
+        reasons.append(f"{names(sorted(task.excluded))} refused it")
+    if task.options.resources:
+        needs = ", ".join(f"{k}={v:g}" for k, v in sorted(task.options.resources.items()))
+        reasons.append(f"it needs {needs}")
+    why = "; ".join(reasons)
+    return Problem(KIND_IMPOSSIBLE, f"task {name_of(task)}: no engine is left to run it: {why}")
+
+
+def follow_lost(task: Task) -> Problem:
+    """The engines that met its follow condition have left."""
+    return Problem(
+        KIND_IMPOSSIBLE,
+        f"task {name_of(task)}: the engines on which its follow condition was met have left",
+    )
+
+
+def invalid_dependency(
+    task: Task, role: str, node_id: TaskId, node: Task | Group | None
+) -> Problem:
+    """A dependency names something that the task can't depend on."""
+    what = format_task_id(node_id)
+    if node_id == task.id:
+        why = "it is the task itself"
+    elif node is not None:
+        why = "it is a group, which has no single value and no single place"
+    else:
+        why = "no such task is known (a task is forgotten when its future is gone)"
+    return Problem(KIND_INVALID, f"task {name_of(task)}: {role} names {what}, but {why}")
+
+
+def invalid_condition(task: Task, role: str, spec: ConditionSpec, count: int) -> Problem:
+    """A condition that makes no sense."""
+    return Problem(
+        KIND_INVALID,
+        f"task {name_of(task)}: {role} wants {spec.need} of {count} tasks, on={spec.on}: "
+        f"need must be from 1 to {count} (0 is all), on from 1 to 3",
+    )
+
+
+def dependency_lost(condition: Condition, culprit: Task | Group | None) -> Problem:
+    """A condition can no longer be met, because of `culprit` where that is known."""
+    task = condition.task
+    role = "follow" if condition.where is not None else "after"
+    verb = _ON_WORDS[condition.on]
+    wanted = f"{condition.need} of the {len(condition.upstreams)} tasks it names to {verb}"
+    if condition.where is not None:
+        wanted += " on one engine"
+    head = f"task {name_of(task)} is impossible: {role} wants {wanted}"
+    if culprit is None:
+        return Problem(KIND_IMPOSSIBLE, f"{head}, and they ended on different engines, or on none")
+    if isinstance(culprit, Group):
+        return Problem(KIND_IMPOSSIBLE, f"{head}, and group {format_task_id(culprit.id)} did not")
+    problem = culprit.problem
+    if problem is None:
+        how = f"{name_of(culprit)} succeeded"
+        if condition.where is not None and condition.on & 1:
+            how += ", but its engine has left"
+        return Problem(KIND_IMPOSSIBLE, f"{head}, but {how}", upstream=culprit.id)
+    if problem.upstream is None:
+        return Problem(
+            KIND_IMPOSSIBLE,
+            f"{head}, but {problem.text}",
+            upstream=culprit.id,
+            root=culprit.id,
+            root_text=problem.text,
+            depth=1,
+        )
+    steps = problem.depth
+    return Problem(
+        KIND_IMPOSSIBLE,
+        f"{head}, but {name_of(culprit)} is impossible too; the first cause, {steps} "
+        f"step{'s' if steps > 1 else ''} further up: {problem.root_text}",
+        upstream=culprit.id,
+        root=problem.root,
+        root_text=problem.root_text,
+        depth=steps + 1,
+    )

@@ -1,0 +1,320 @@
+"""The sockets on which a cluster's processes talk, their keys, and who may connect.
+
+Rule 1: whoever may talk to a controller may make its engines run anything. So its socket is
+either in a directory of mode 0700 (`ipc://`), or behind CURVE with keys (`tcp://`). There is
+no third way, not even on loopback.
+Rule 2: sockets never drop messages and never block the sender: flow is controlled by credit
+and acknowledgement, above. An owner closes its sockets; `LINGER` bounds how long that takes.
+
+It is also the door to `wire.connection`: connection files, and the directories of clusters.
+What this file must not know: messages, tasks, pickles.
+"""
+
+from __future__ import annotations
+
+import os
+import socket as net
+import struct
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from headway.config import WireConfig
+from headway.errors import ConnectionLost, StartError
+from headway.wire.connection import (
+    CONNECTION_FILE,
+    SOCKET_FILE,
+    SOCKET_PATH_BYTES_MAX,
+    ConnectionInfo,
+    check_private,
+    find_connection_file,
+    make_cluster_dir,
+    read_connection_file,
+    remove_cluster_dir,
+    runtime_root,
+    write_connection_file,
+)
+
+__all__ = [
+    "CONNECTION_FILE",
+    "SOCKET_FILE",
+    "SOCKET_PATH_BYTES_MAX",
+    "ConnectionInfo",
+    "Keys",
+    "Monitor",
+    "bind_router",
+    "connect_dealer",
+    "find_connection_file",
+    "make_cluster_dir",
+    "make_keys",
+    "read_connection_file",
+    "remove_cluster_dir",
+    "runtime_root",
+    "start_authenticator",
+    "write_connection_file",
+]
+
+_NO_KEYS = "Loopback TCP needs CURVE too: any user of the host can connect to it"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The CURVE keys of one cluster, in Z85: the controller's pair, and that of all its peers."""
+
+    server_public: str
+    server_secret: str = field(repr=False)
+    client_public: str
+    client_secret: str = field(repr=False)
+
+
+def make_keys() -> Keys:
+    """New keys, for a new cluster."""
+    server_public, server_secret = zmq.curve_keypair()
+    client_public, client_secret = zmq.curve_keypair()
+    return Keys(
+        server_public.decode(),
+        server_secret.decode(),
+        client_public.decode(),
+        client_secret.decode(),
+    )
+
+
+#: A connection that is not let in within this is closed: above any pause of a busy host.
+_HANDSHAKE_MS = 10_000
+#: How long closing a socket waits for what was sent last (a Bye, the last results).
+_LINGER_MS = 500
+#: A peer tries again after this long, then twice as long, and so on to the maximum.
+_RECONNECT_MS = 50
+_RECONNECT_MAX_MS = 1_000
+#: Messages that the controller takes in from one peer before that peer's TCP has to wait.
+_ROUTER_RECEIVE_HWM = 1_000
+#: Engines of a large cluster all connect at once; more are refused, and come again.
+_BACKLOG = 1_024
+#: The name under which the controller's sockets ask who may connect.
+_ZAP_DOMAIN = "headway"
+
+
+def bind_router(
+    context: zmq.Context[zmq.Socket[bytes]],
+    address: str | None,
+    keys: Keys | None,
+    wire: WireConfig,
+) -> tuple[zmq.Socket[bytes], str]:
+    """The controller's ROUTER, bound, and the address to give to peers.
+
+    `address` is `ipc://<path>` or `tcp://<host>[:<port>]`; a port that is missing, 0 or `*` is
+    chosen by the system. None is TCP on loopback. With `keys`, `start_authenticator` comes first.
+
+    Raises:
+        StartError: the address can't be bound, or is `tcp://` and there are no keys.
+    """
+    address = address or "tcp://127.0.0.1"
+    _check_bindable(address, keys)
+    router = context.socket(zmq.ROUTER)
+    try:
+        _set_common_options(router, wire)
+        # A message to a peer that is not there is an error to look at, never silence.
+        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # A peer that comes back while its old connection is still thought alive (its network
+        # failed without a FIN) takes its identity over; without this it would not be heard until
+        # keepalive has noticed. It lets nobody steal: identities are random and told to no
+        # other peer, and whoever can connect at all is trusted with the cluster anyway.
+        router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        router.setsockopt(zmq.RCVHWM, _ROUTER_RECEIVE_HWM)
+        router.setsockopt(zmq.BACKLOG, _BACKLOG)
+        if keys is not None:
+            router.setsockopt(zmq.CURVE_SERVER, 1)
+            router.setsockopt(zmq.CURVE_SECRETKEY, keys.server_secret.encode())
+            router.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN.encode())
+            # Without an authenticator, nobody gets in, rather than everybody.
+            router.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        return router, _bind(router, address)
+    except BaseException:
+        router.close(linger=0)
+        raise
+
+
+def _check_bindable(address: str, keys: Keys | None) -> None:
+    """`address` must be of a kind that is safe with these keys."""
+    if address.startswith("ipc://"):
+        path = Path(address.removeprefix("ipc://"))
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+            raise StartError(
+                f"the path of the socket {path} has {len(os.fsencode(path))} bytes, "
+                f"at most {SOCKET_PATH_BYTES_MAX} are possible"
+            )
+        if not path.parent.is_dir():
+            raise StartError(f"there is no directory {path.parent} for the socket {path.name}")
+        check_private(path.parent)
+    elif not address.startswith("tcp://"):
+        raise StartError(f"{address!r} is no address: it begins with neither ipc:// nor tcp://")
+    elif keys is None:
+        raise StartError(f"{address} has no keys. {_NO_KEYS}")
+
+
+def _bind(router: zmq.Socket[bytes], address: str) -> str:
+    """Bind to `address`; the address that peers can connect to."""
+    try:
+        if address.startswith("ipc://"):
+            router.bind(address)
+            return address
+        host, _, port = address.removeprefix("tcp://").partition(":")
+        any_host = host in ("*", "0.0.0.0")
+        interface = "0.0.0.0" if any_host else net.gethostbyname(host)
+        router.bind(f"tcp://{interface}:{'*' if port in ('', '0') else port}")
+    except OSError as error:  # ZMQError is one, and so is a host name that is not known
+        raise StartError(f"can't bind {address}: {error.strerror}") from None
+    real_port = router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0").rpartition(":")[2]
+    return f"tcp://{_own_host() if any_host else host}:{real_port}"
+
+
+def _own_host() -> str:
+    """A name under which other hosts reach this one; loopback where it has none."""
+    name = net.gethostname()
+    try:
+        net.gethostbyname(name)
+    except OSError:
+        return "127.0.0.1"
+    return name
+
+
+def _set_common_options(socket: zmq.Socket[bytes], wire: WireConfig) -> None:
+    socket.setsockopt(zmq.LINGER, _LINGER_MS)
+    # Nothing that we send is ever dropped or blocks us: credit and acks bound what is on the way.
+    socket.setsockopt(zmq.SNDHWM, 0)
+    # A peer that sends a larger frame loses its connection, before the frame is in memory.
+    socket.setsockopt(zmq.MAXMSGSIZE, wire.frame_bytes_max)
+    socket.setsockopt(zmq.IPV6, 0)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    # Ours are the heartbeats that count; these close the connections of hosts that vanished.
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 10)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+
+
+class _OnePeerKey:
+    """Lets in whoever proves to have the key that the cluster's peers share."""
+
+    def __init__(self, client_public: str) -> None:
+        self._client_public = client_public.encode()
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return key == self._client_public
+
+
+def start_authenticator(context: zmq.Context[zmq.Socket[bytes]], keys: Keys) -> ThreadAuthenticator:
+    """Start to decide who may connect to the sockets of `context` that have `keys`.
+
+    One for each context, before `bind_router`; the caller calls its `stop()` after closing them.
+    """
+    authenticator = ThreadAuthenticator(context)
+    authenticator.configure_curve_callback(_ZAP_DOMAIN, _OnePeerKey(keys.client_public))
+    authenticator.start()
+    return authenticator
+
+
+def connect_dealer(
+    context: zmq.Context[zmq.Socket[bytes]],
+    info: ConnectionInfo,
+    identity: bytes,
+    wire: WireConfig,
+) -> zmq.Socket[bytes]:
+    """A DEALER that connects, and connects again, to the controller that `info` names.
+
+    It returns at once: whether anybody is there shows when a hello is answered, or in a Monitor.
+
+    Raises:
+        ConnectionLost: the address is `ipc://`, and there is no such socket; or it is `tcp://`
+            and `info` has no keys.
+    """
+    if info.address.startswith("ipc://"):
+        path = info.address.removeprefix("ipc://")
+        if not os.path.exists(path):
+            raise ConnectionLost(f"the cluster {info.cluster} is gone: no socket at {path}")
+    elif info.server_key is None or info.client_public is None or info.client_secret is None:
+        raise ConnectionLost(f"there are no keys for {info.address}. {_NO_KEYS}")
+    dealer = context.socket(zmq.DEALER)
+    try:
+        _set_common_options(dealer, wire)
+        dealer.setsockopt(zmq.IDENTITY, identity)
+        # What was sent to us waits in our memory, not in the controller's.
+        dealer.setsockopt(zmq.RCVHWM, 0)
+        dealer.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
+        if info.server_key and info.client_public and info.client_secret:
+            dealer.setsockopt(zmq.CURVE_SERVERKEY, info.server_key.encode())
+            dealer.setsockopt(zmq.CURVE_PUBLICKEY, info.client_public.encode())
+            dealer.setsockopt(zmq.CURVE_SECRETKEY, info.client_secret.encode())
+        dealer.connect(info.address)
+    except zmq.ZMQError as error:
+        dealer.close(linger=0)
+        raise ConnectionLost(f"can't connect to {info.address}: {error.strerror}") from None
+    except BaseException:
+        dealer.close(linger=0)
+        raise
+    return dealer
+
+
+#: A handshake that just broke off may have met a controller that was ending: three in a row
+#: (within a second) are no accident.
+_BROKEN_HANDSHAKES_MAX = 3
+
+_EVENT = struct.Struct("=Hi")  # of a monitor's message: the event, its value
+
+
+class Monitor:
+    """Tells whether a dealer's handshake failed: ZeroMQ by itself tries again, in silence.
+
+    Make it right after `connect_dealer`, use it in the dealer's thread, close it before the
+    dealer. `socket` becomes readable when there is news, so that it can be polled.
+    """
+
+    def __init__(self, dealer: zmq.Socket[bytes]) -> None:
+        self._dealer = dealer
+        self._broken = 0
+        self._failure: str | None = None
+        events = (
+            zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        )
+        # A name of our own: pyzmq's is made from a file descriptor, which is soon used again.
+        self.socket = dealer.get_monitor_socket(events, f"inproc://monitor-{uuid.uuid4().hex}")
+        self.socket.setsockopt(zmq.LINGER, 0)
+
+    def handshake_failure(self) -> str | None:
+        """Why the controller did not let us in, in words; None if it did, or has not yet said.
+
+        Never waits.
+        """
+        while not self.socket.closed and self.socket.poll(0):
+            event, value = _EVENT.unpack(self.socket.recv_multipart()[0])
+            self._hear(event, value)
+        return self._failure
+
+    def _hear(self, event: int, value: int) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._broken, self._failure = 0, None
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._failure = f"wrong key: the controller does not know ours (status {value})"
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            self._failure = f"what answers there is no controller of ours (error {value:#x})"
+        else:
+            self._broken += 1
+            if self._broken >= _BROKEN_HANDSHAKES_MAX:
+                self._failure = (
+                    f"wrong key: {self._broken} handshakes in a row were broken off; "
+                    "the connection file may be of another cluster that was there before"
+                )
+
+    def close(self) -> None:
+        """Stop watching. Closing twice is no error."""
+        if not self.socket.closed:
+            if not self._dealer.closed:
+                self._dealer.disable_monitor()
+            self.socket.close()

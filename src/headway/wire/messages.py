@@ -1,0 +1,312 @@
+"""The messages of the native wire, one class each, and who may send which.
+
+The schema is these classes and the specs and events of the core, which travel as they are.
+`VERSION` changes with any of them: a peer of another version is told so, and refused.
+Each connection starts with a hello, and nothing else is heard before it is answered.
+
+What this file must not know: sockets, frames (codec.py), and what any message leads to.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from headway.core.events import (
+    Amount,
+    EngineEnd,
+    EngineId,
+    GroupSpec,
+    Outcome,
+    Payload,
+    TaskId,
+    TaskSpec,
+)
+from headway.core.problems import Problem
+
+#: Raised with every change of a message or of its meaning.
+VERSION = 1
+
+
+# --- every peer to the controller, and back -----------------------------------------------------
+
+
+class ClientHello(Struct, tag="client-hello", frozen=True):
+    """A client asks to be let in. `session` is its own random name, the same when it returns."""
+
+    version: int
+    session: str
+    pid: int = 0
+    host: str = ""
+    want_output: bool = True
+
+
+class EngineHello(Struct, tag="engine-hello", frozen=True):
+    """An engine is ready. `token` is what its nanny named it; `nanny` is its nanny's token."""
+
+    version: int
+    token: str
+    nanny: str
+    pid: int
+    host: str
+    resources: dict[str, Amount]
+
+
+class NannyHello(Struct, tag="nanny-hello", frozen=True):
+    """A nanny is ready to start and watch engines on its host."""
+
+    version: int
+    token: str
+    pid: int
+    host: str
+
+
+class Welcome(Struct, tag="welcome", frozen=True):
+    """The answer to a hello. `number` is the client's or the engine's, 0 for a nanny.
+
+    `cluster` is the cluster's random name: a future of another one is told apart by it.
+    """
+
+    version: int
+    cluster: str
+    epoch: int
+    number: int
+    heartbeat_s: float
+    heartbeat_timeout_s: float
+
+
+class Refused(Struct, tag="refused", frozen=True):
+    """The controller does not talk to this peer (again), and says why."""
+
+    reason: str
+
+
+class Ping(Struct, tag="ping", frozen=True):
+    """A sign of life, in both directions. It is not answered."""
+
+
+class Bye(Struct, tag="bye", frozen=True):
+    """The sender leaves on purpose. From the controller: the cluster stops, for `reason`."""
+
+    reason: str = ""
+
+
+# --- client to controller -----------------------------------------------------------------------
+
+
+class Submit(Struct, tag="submit"):
+    """A batch of nodes, and the functions that they need and the controller has not seen.
+
+    Batches of one client count up from 1; each is answered by an Accepted.
+    """
+
+    batch: int
+    functions: list[bytes]
+    groups: list[GroupSpec]
+    tasks: list[TaskSpec]
+    new_functions: dict[bytes, Payload | int] = {}
+
+
+class Release(Struct, tag="release", frozen=True):
+    """Nodes and functions that the client does not need any more."""
+
+    nodes: list[TaskId]
+    functions: list[bytes] = []
+
+
+class Cancel(Struct, tag="cancel", frozen=True):
+    """Tasks that shall not run. Each is answered by its Result, whichever that is."""
+
+    tasks: list[TaskId]
+
+
+class Ask(Struct, tag="ask", frozen=True):
+    """A question, answered by an Answer with the same `number`.
+
+    `what` is one of explain, task, engines, statistics; `node` is the task, where one is meant.
+    """
+
+    number: int
+    what: str
+    node: TaskId | None = None
+
+
+class Shutdown(Struct, tag="shutdown", frozen=True):
+    """The owner of an embedded cluster stops it: engines, nanny and controller."""
+
+
+# --- controller to client -----------------------------------------------------------------------
+
+
+class Accepted(Struct, tag="accepted", frozen=True):
+    """All batches up to `batch` are in the scheduler's hands."""
+
+    batch: int
+
+
+class Result(Struct, array_like=True):
+    """How one task ended. `state` is a TaskState; `payload` is a result or pickled exception."""
+
+    task: TaskId
+    state: int
+    payload: Payload | int | None = None
+    engine: EngineId | None = None
+    problem: Problem | None = None
+
+
+class Results(Struct, tag="results"):
+    """Ends of tasks, in the order in which they happened."""
+
+    results: list[Result]
+
+
+class Answer(Struct, tag="answer", frozen=True):
+    """The answer to an Ask: plain data, or an `error` in words."""
+
+    number: int
+    body: dict[str, object] | list[dict[str, object]] | None = None
+    error: str = ""
+
+
+class Printed(Struct, array_like=True, frozen=True):
+    """Text that a task (or an engine, outside of any task) wrote.
+
+    `stream` is stdout or stderr. `engine` is filled in by the controller.
+    """
+
+    task: TaskId | None
+    stream: str
+    text: str
+    engine: EngineId | None = None
+
+
+class Output(Struct, tag="output", frozen=True):
+    """What was printed on engines: from engine or nanny to controller, and on to the client."""
+
+    lines: list[Printed]
+    #: The nanny's name of the engine, where the nanny is the sender.
+    token: str = ""
+
+
+class Notice(Struct, tag="notice", frozen=True):
+    """Something that the user should see now: an engine died, engines do not start.
+
+    `fatal`: no engine can be started at all.
+    """
+
+    text: str
+    fatal: bool = False
+
+
+# --- controller to engine -----------------------------------------------------------------------
+
+
+class Assignment(Struct, array_like=True):
+    """One attempt at a task. `function` points into the batch's `functions`.
+
+    `inputs` are the values that the arguments refer to, in order.
+    """
+
+    task: TaskId
+    attempt: int
+    function: int
+    payload: Payload | int
+    inputs: list[Payload | int] | None = None
+    run_timeout_s: float | None = None
+
+
+class Assigned(Struct, tag="assigned"):
+    """Tasks to run in this order, after those assigned before.
+
+    The engine first forgets the `dropped_functions`, then stores the `new_functions`, which it
+    was not sent yet.
+    """
+
+    functions: list[bytes]
+    tasks: list[Assignment]
+    new_functions: dict[bytes, Payload | int] = {}
+    dropped_functions: list[bytes] = []
+
+
+class GiveBack(Struct, tag="give-back", frozen=True):
+    """Tasks that the engine shall not begin, if it has not. Answered by Returned, always."""
+
+    tasks: list[TaskId]
+
+
+class StopTasks(Struct, tag="stop-tasks", frozen=True):
+    """Tasks to drop if not begun. Each that was is answered by an outcome, STOPPED."""
+
+    tasks: list[TaskId]
+
+
+# --- engine to controller -----------------------------------------------------------------------
+
+
+class Outcomes(Struct, tag="outcomes"):
+    """How attempts ended, in order; each attempt once."""
+
+    outcomes: list[Outcome]
+
+
+class Returned(Struct, tag="returned", frozen=True):
+    """The answer to GiveBack: the tasks that were not begun, and now will not be."""
+
+    tasks: list[TaskId]
+
+
+# --- nanny and controller -----------------------------------------------------------------------
+
+
+class Vitals(Struct, array_like=True, frozen=True):
+    """One engine, as its nanny sees it: what it runs now (if anything), and its memory."""
+
+    token: str
+    task: TaskId | None
+    task_since_s: float
+    rss_bytes: int
+
+
+class Heartbeat(Struct, tag="heartbeat", frozen=True):
+    """A nanny's sign of life, with its engines' vitals."""
+
+    engines: list[Vitals]
+
+
+class EngineDied(Struct, tag="engine-died", frozen=True):
+    """An engine's process ended. `started` and `busy`: see core.events.EngineLeft."""
+
+    token: str
+    end: EngineEnd
+    started: TaskId | None
+    busy: bool
+
+
+class EnginesFailed(Struct, tag="engines-failed", frozen=True):
+    """Engines do not start; the nanny has given up on them. `text` says what they said."""
+
+    text: str
+
+
+class StopEngine(Struct, tag="stop-engine", frozen=True):
+    """Controller to nanny: end one engine: SIGTERM, then SIGKILL. `restart` replaces it."""
+
+    token: str
+    reason: str
+    restart: bool = False
+
+
+class InterruptTask(Struct, tag="interrupt-task", frozen=True):
+    """Controller to nanny: SIGINT to the engine, if `task` is what it runs now."""
+
+    token: str
+    task: TaskId
+
+
+#: What the controller hears from a peer, by the peer's role; and what each hears from it.
+Hello = ClientHello | EngineHello | NannyHello
+FromClient = ClientHello | Submit | Release | Cancel | Ask | Shutdown | Ping | Bye
+FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
+FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
+ToClient = Welcome | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
+ToEngine = Welcome | Refused | Assigned | GiveBack | StopTasks | Ping | Bye
+ToNanny = Welcome | Refused | StopEngine | InterruptTask | Ping | Bye
