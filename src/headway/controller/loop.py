@@ -317,9 +317,7 @@ class Controller:
         if message.new_functions:
             functions: Any = message.new_functions  # the codec has put the payloads in place
             self._tell(ev.FunctionsDeclared(peer.number, functions), now)
-        self._tell(
-            ev.Submitted(peer.number, message.functions, message.groups, message.tasks), now
-        )
+        self._tell(ev.Submitted(peer.number, message.functions, message.groups, message.tasks), now)
         self._outbox.say(peer, m.Accepted(peer.batch))
 
     def _on_release(self, peer: ClientPeer, message: m.Release, now: float) -> None:

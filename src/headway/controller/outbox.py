@@ -125,9 +125,7 @@ class Outbox:
             size += sum(len(node.result or b"") for node in task.inputs)
         payload = batch.place(task.payload)
         message.tasks.append(
-            m.Assignment(
-                task.id, task.attempt, index, payload, inputs, task.options.run_timeout_s
-            )
+            m.Assignment(task.id, task.attempt, index, payload, inputs, task.options.run_timeout_s)
         )
         return size
 

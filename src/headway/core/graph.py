@@ -9,7 +9,7 @@ A `Group` is many tasks as one node. Conditions on it wait for a *number* of its
 so that "after all of these 10,000" is one edge; the group finds them by that number.
 
 The functions here change counters and say what follows from it, by a `Verdict`. They never
-change a task's state (that is `Scheduler._move`), and never call each other's callers: the
+change a task's state (that is `Life.move`), and never call each other's callers: the
 scheduler walks along the graph with a list, not with recursion.
 """
 

@@ -127,7 +127,7 @@ def _check_counts(s: Scheduler) -> None:
         counted = s.counters.by_state[state]
         _require(counted == by_state[state], f"{state.name}: counted {counted}, {by_state[state]}")
     users = Counter(id(t.function) for t in s.tasks.values() if t.function is not None)
-    for function in s.functions.values():
+    for function in s.functions:
         _require(function.users == users[id(function)], f"function {function.digest!r}: users")
         _require(bool(function.users or function.declared_by), "a function nobody needs is kept")
     for (task_id, timer), _ in s.timers.armed().items():

@@ -15,10 +15,12 @@ restrictions among waiting tasks, usually one.
 
 from __future__ import annotations
 
+import heapq
 from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 
 from headway.core.events import EngineId
 from headway.core.graph import followable
@@ -231,6 +233,36 @@ class Lanes:
                     self.placeable[lane] = None
             else:
                 lane.room.discard(engine)
+
+    def choices(self, rng: Random) -> Iterator[tuple[Task, Engine]]:
+        """Take out every task that an engine has room for, each with the engine to seat it on.
+
+        The caller seats it, and tells of the engine's change, before it asks for the next.
+        """
+        placeable = self.placeable
+        if len(placeable) > 1:
+            yield from self._choices_in_turn(rng)
+        for lane in list(placeable):
+            while lane.count and lane.room:
+                yield lane.take(), lane.room.choose(rng)
+        placeable.clear()
+
+    def _choices_in_turn(self, rng: Random) -> Iterator[tuple[Task, Engine]]:
+        """From several lanes: always from the one whose head has the first turn."""
+        lanes = [lane for lane in self.placeable if lane.count and lane.room]
+        self.placeable.clear()
+        turns = [(lane.order_key(), n, lane) for n, lane in enumerate(lanes)]
+        heapq.heapify(turns)
+        while turns:
+            _, n, lane = turns[0]
+            if not lane.room:
+                heapq.heappop(turns)
+                continue
+            yield lane.take(), lane.room.choose(rng)
+            if lane.count:
+                heapq.heapreplace(turns, (lane.order_key(), n, lane))
+            else:
+                heapq.heappop(turns)
 
     def _new_lane(self, restriction: Restriction) -> Lane:
         if len(self._lanes) >= self._sweep_at:

@@ -13,6 +13,7 @@ due stands first, whatever the number of engines.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 from headway.core.commands import Command, Recall
 from headway.core.events import EngineId
@@ -91,10 +92,10 @@ class Recalls:
         """Up to half of what is queued on `silent`, in order, that may run on `idle` now."""
         wanted = max(1, min(len(silent.assigned) // 2, int(min(idle.limit, _LOOK_MAX))))
         found: list[Task] = []
-        looked = 0
-        for task in reversed(silent.assigned.values()):
-            looked += 1
-            if len(found) == wanted or looked == len(silent.assigned) or looked > _LOOK_MAX:
+        # All but the first in line, which is the one that runs.
+        look_max = min(len(silent.assigned) - 1, _LOOK_MAX)
+        for task in islice(reversed(silent.assigned.values()), look_max):
+            if len(found) == wanted:
                 break
             if not task.cancelled and idle in self._lanes.lane_of(task).room:
                 found.append(task)

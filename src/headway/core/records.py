@@ -1,7 +1,7 @@
 """What the scheduler remembers: tasks, groups, conditions, engines, clients, functions.
 
 Plain records: no rule lives here. Who may write which field is said beside it; `Task.state` is
-written by `Scheduler._move` alone. A million waiting tasks are a million `Task`s, so a field
+written by `Life.move` alone. A million waiting tasks are a million `Task`s, so a field
 here costs eight bytes each; what few tasks need is in `Task.options` or None.
 """
 

@@ -7,8 +7,8 @@ repeat a run that has begun. Pure functions over the records; they change nothin
 
 from __future__ import annotations
 
-from headway.core.events import BACKOFF_S_MAX, ErrorInfo, TaskOptions
-from headway.core.records import Task
+from headway.core.events import BACKOFF_S_MAX, EngineLeft, ErrorInfo, TaskOptions
+from headway.core.records import Engine, Task
 from headway.core.states import Cause
 
 
@@ -43,3 +43,12 @@ def after_engine_end(task: Task, begun: bool, charged: bool) -> Cause:
     if charged and len(task.crashes or ()) >= task.options.crash_limit:
         return Cause.CRASH_LIMIT
     return Cause.ENGINE_LOST
+
+
+def begun_on(engine: Engine, event: EngineLeft) -> int:
+    """How many of the tasks of an engine that left had begun: it begins them in order."""
+    if not event.known:
+        return len(engine.assigned)
+    if event.started is None or event.started not in engine.assigned:
+        return 0
+    return list(engine.assigned).index(event.started) + 1

@@ -1,11 +1,11 @@
 """The states of a task, and every edge between them.
 
 Rule 1: every edge of the machine is in `TRANSITIONS`; a state changes nowhere but in
-`Scheduler._move`, which reads it. Rule 2: this file knows no engines, clients or clocks.
+`Life.move`, which reads it. Rule 2: this file knows no engines, clients or clocks.
 
-A task waits for its dependencies or its backoff (WAITING), waits for an engine (READY), is on an engine
-(ASSIGNED: sent, perhaps still queued there; RUNNING: the engine or its nanny said that it
-started), and ends once, in one of six final states. A final state has no way out: a message
+A task waits for its dependencies or its backoff (WAITING), waits for an engine (READY), is on
+an engine (ASSIGNED: sent, perhaps still queued there; RUNNING: the engine or its nanny said that
+it started), and ends once, in one of six final states. A final state has no way out: a message
 about a task that has ended is stale, is counted, and changes nothing.
 
 docs/states.md is generated from the tables here (`python -m headway.core.states`).

@@ -165,10 +165,16 @@ def _bind(router: zmq.Socket[bytes], address: str) -> str:
         any_host = host in ("*", "0.0.0.0")
         interface = "0.0.0.0" if any_host else net.gethostbyname(host)
         router.bind(f"tcp://{interface}:{'*' if port in ('', '0') else port}")
-    except OSError as error:  # ZMQError is one, and so is a host name that is not known
-        raise StartError(f"can't bind {address}: {error.strerror}") from None
+    except zmq.ZMQError as error:
+        raise StartError(f"can't bind {address}: {_words(error)}") from None
+    except (OSError, UnicodeError) as error:  # a host that is not known, or no host's name at all
+        raise StartError(f"can't bind {address}: {error}") from None
     real_port = router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0").rpartition(":")[2]
     return f"tcp://{_own_host() if any_host else host}:{real_port}"
+
+
+def _words(error: zmq.ZMQError) -> str:
+    return zmq.strerror(error.errno or 0)  # str(error) would say the address again
 
 
 def _own_host() -> str:
@@ -252,7 +258,7 @@ def connect_dealer(
         dealer.connect(info.address)
     except zmq.ZMQError as error:
         dealer.close(linger=0)
-        raise ConnectionLost(f"can't connect to {info.address}: {error.strerror}") from None
+        raise ConnectionLost(f"can't connect to {info.address}: {_words(error)}") from None
     except BaseException:
         dealer.close(linger=0)
         raise

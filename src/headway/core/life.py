@@ -1,0 +1,265 @@
+"""The life of a task, step by step: the records, and the only ways to change them.
+
+`move` alone changes a task's state, by the table in states.py. `end` alone ends a task; what its
+end means to others is worked off from a list (`propagate`), so that a chain of a million tasks
+ends without recursion. A seat on an engine is taken in the step that decides it (`seat`), and
+given back in the step that learns of its end. Every index that a step adds to is left in the
+step that undoes it, here, side by side.
+
+What this file must not know: events. Which step an event asks for is scheduler.py's to say.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from headway.config import SchedulerConfig
+from headway.core import words
+from headway.core.commands import Assign, Command, Deliver
+from headway.core.edges import Edges, ended_on
+from headway.core.events import ClientId, EngineId, Payload, TaskId
+from headway.core.functions import Functions
+from headway.core.graph import (
+    Verdict,
+    is_final,
+    note_end,
+    note_group,
+    note_member_end,
+    still_possible,
+)
+from headway.core.problems import Problem
+from headway.core.ready import Lanes
+from headway.core.recall import Recalls
+from headway.core.records import Client, Condition, Engine, Group, Task
+from headway.core.schemes import load_scheme
+from headway.core.states import FINAL_STATES, TRANSITIONS, Cause, TaskState
+from headway.core.statistics import Counters
+from headway.core.timers import Timer, Timers
+from headway.errors import InvariantViolation
+
+WAITING, READY = TaskState.WAITING, TaskState.READY
+ASSIGNED, RUNNING = TaskState.ASSIGNED, TaskState.RUNNING
+SUCCEEDED = TaskState.SUCCEEDED
+
+Commands = list[Command]
+
+#: The dependents of a task that ended without any. Nobody appends to those of a final task.
+_NONE_WAIT: list[Condition | Group] = []
+
+
+class Life:
+    """The records of a scheduler, and the steps of a task's life."""
+
+    def __init__(self, config: SchedulerConfig) -> None:
+        self.tasks: dict[TaskId, Task] = {}
+        self.groups: dict[TaskId, Group] = {}
+        self.engines: dict[EngineId, Engine] = {}
+        self.clients: dict[ClientId, Client] = {}
+        self.functions = Functions()
+        self.edges = Edges(self.tasks, self.groups, self.engines)
+        self.lanes = Lanes(*load_scheme(config.scheme))
+        self.timers = Timers()
+        self.counters = Counters()
+        self.recalls = Recalls(self.lanes, config.recall_after_s)
+        #: Tasks that have ended, whose dependents have not heard of it.
+        self.ended: deque[Task] = deque()
+        #: Engines whose load changed since their lanes heard of it.
+        self.changed: dict[EngineId, Engine] = {}
+        #: The last stamp given: in LRU order, an engine that is given a task goes to the end.
+        self._stamp = 0
+
+    def move(self, task: Task, cause: Cause) -> None:
+        """Change the state of `task`. Nobody else does."""
+        state = TRANSITIONS[task.state].get(cause)
+        if state is None:
+            raise InvariantViolation(f"{task!r} can't change its state by {cause.name}")
+        by_state = self.counters.by_state
+        by_state[task.state] -= 1
+        by_state[state] += 1
+        task.state = state
+
+    def make_ready(
+        self, task: Task, cause: Cause, now: float, out: Commands, front: bool = False
+    ) -> None:
+        """`task` may run now: queue it, or end it if no engine is left for it."""
+        self.move(task, cause)
+        if task.unmet:
+            # It comes back from an engine that was the last to meet its follow condition.
+            assert task.follow is not None
+            if still_possible(task.follow):
+                self.move(task, Cause.FOLLOW_LOST)
+            else:
+                self.end(task, Cause.NO_ENGINE_LEFT, words.follow_lost(task), out)
+            return
+        lane = self.lanes.lane_of(task)
+        if not lane.engines and lane.restriction.is_narrow:
+            self.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
+            return
+        self.lanes.push(task, lane, front)
+
+    def seat(self, task: Task, engine: Engine, now: float, out: Commands) -> None:
+        """Place `task`, which has left its lane, on `engine`."""
+        self.move(task, Cause.PLACED)
+        options = task.options
+        if options.timeout_s is not None:
+            self.timers.disarm(task.id, Timer.QUEUE_TIMEOUT)
+        task.attempt += 1
+        task.engine = engine.id
+        task.since_s = now
+        if not engine.assigned:
+            engine.progress_at_s = now
+        engine.assigned[task.id] = task
+        if options.resources:
+            for name, amount in options.resources.items():
+                engine.free[name] -= amount
+        self._stamp += 1
+        engine.stamp = self._stamp
+        self.lanes.engine_changed(engine)
+        self.recalls.engine_changed(engine)
+        out.append(Assign(engine.id, task))
+
+    def unseat(self, task: Task) -> None:
+        """`task` is not on its engine any more."""
+        engine = self.engines.get(task.engine) if task.engine is not None else None
+        if engine is None:
+            return
+        del engine.assigned[task.id]
+        if task.options.resources:
+            for name, amount in task.options.resources.items():
+                engine.free[name] += amount
+            if not engine.assigned:  # so that no rounding error outlives a busy stretch
+                engine.free = dict(engine.resources)
+        self.changed[engine.id] = engine
+
+    def take_back(self, task: Task, cause: Cause, now: float, out: Commands) -> None:
+        """`task` comes back from its engine, and may run again: at the front of the queue."""
+        if task.cancelled:
+            self.end(task, Cause.CANCEL, words.cancelled(task), out)
+            return
+        self.unseat(task)
+        task.engine = None
+        self.queue_again(task, now)
+        self.make_ready(task, cause, now, out, front=True)
+
+    def queue_again(self, task: Task, now: float) -> None:
+        """A stretch in the queue begins."""
+        task.since_s = now
+        if task.options.timeout_s is not None:
+            self.timers.arm(task.id, Timer.QUEUE_TIMEOUT, now + task.options.timeout_s)
+
+    def end(
+        self,
+        task: Task,
+        cause: Cause,
+        problem: Problem | None,
+        out: Commands,
+        payload: Payload | None = None,
+    ) -> None:
+        """End `task`: tell its client, let go of what it needed. Its dependents hear of it in
+        `_propagate`."""
+        state = task.state
+        if state is ASSIGNED or state is RUNNING:
+            self.unseat(task)
+        elif task.lane is not None:
+            task.lane.leave(task)
+        self.move(task, cause)
+        task.problem = problem
+        options = task.options
+        if options.timeout_s is not None:
+            self.timers.disarm(task.id, Timer.QUEUE_TIMEOUT)
+        if options.backoff_s:
+            self.timers.disarm(task.id, Timer.BACKOFF)
+        if task.state is SUCCEEDED:
+            task.result = payload
+        if task.client in self.clients:
+            out.append(Deliver(task.client, task.id, task.state, payload, task.engine, problem))
+        if task.conditions is not None:
+            self._let_go(task, task.conditions)
+        self.functions.unuse(task, out)
+        task.payload = b""
+        if task.dependents is None:
+            task.dependents = _NONE_WAIT  # None is for a task whose dependents have heard
+        self.ended.append(task)
+
+    def _let_go(self, task: Task, conditions: list[Condition]) -> None:
+        """`task` has ended, and needs its upstreams no more."""
+        task.conditions = task.follow = task.inputs = None
+        for condition in conditions:
+            for engine_id in condition.where or ():
+                self.engines[engine_id].followers.pop(condition, None)
+            for node in condition.upstreams:
+                node.holds -= 1
+                if node.released and not node.holds:
+                    self.forget_if_free(node)
+            condition.upstreams = ()
+
+    def forget_if_free(self, node: Task | Group) -> None:
+        """Forget `node` if it has ended, its client let go, and nothing needs it."""
+        if not node.released or node.holds or not is_final(node):
+            return
+        if type(node) is Group:
+            del self.groups[node.id]
+        else:
+            assert isinstance(node, Task)
+            if node.dependents is not None:
+                return  # its dependents have not heard of its end yet
+            del self.tasks[node.id]
+            self.counters.by_state[node.state] -= 1
+        client = self.clients.get(node.client)
+        if client is not None:
+            client.nodes.discard(node.id)
+
+    # --- what an end means to others -------------------------------------------------------------
+
+    def propagate(self, now: float, out: Commands) -> None:
+        """Tell the dependents of all that has ended, and theirs: a loop, however long the chain."""
+        ended = self.ended
+        while ended:
+            task = ended.popleft()
+            edges, task.dependents = task.dependents, None
+            if edges:
+                engine = ended_on(task, self.engines)
+                for edge in edges:
+                    if type(edge) is Group:
+                        self._member_ended(edge, task, now, out)
+                    elif edge.task.state not in FINAL_STATES:  # type: ignore[union-attr]
+                        assert isinstance(edge, Condition)
+                        self.decide(edge, note_end(edge, task, engine), now, out)
+            if task.released:
+                self.forget_if_free(task)
+
+    def _member_ended(self, group: Group, member: Task, now: float, out: Commands) -> None:
+        for condition, hit in note_member_end(group, member):
+            if condition.task.state not in FINAL_STATES:
+                self.decide(condition, note_group(condition, group, hit), now, out)
+        if group.open == 0:
+            group.waiting.clear()
+            if group.released:
+                self.forget_if_free(group)
+
+    def decide(self, condition: Condition, verdict: Verdict, now: float, out: Commands) -> None:
+        """Do what the verdict on a condition of an unfinished task asks for."""
+        if verdict is Verdict.OPEN:
+            return
+        task = condition.task
+        if verdict is Verdict.MET:
+            task.unmet -= 1
+            waits = task.unmet or self.timers.is_armed(task.id, Timer.BACKOFF)
+            if task.state is WAITING and not waits:
+                self.make_ready(task, Cause.DEPENDENCIES_MET, now, out)
+        elif verdict is Verdict.IMPOSSIBLE:
+            if task.state is WAITING:
+                problem = words.dependency_lost(condition, self.edges.find(condition.culprit))
+                self.end(task, Cause.DEPENDENCY_LOST, problem, out)
+        elif task.lane is not None:
+            # One more engine meets its follow condition: it queues for both.
+            task.lane.leave(task)
+            self.lanes.push(task, self.lanes.lane_of(task), front=False)
+
+    def tell_lanes(self) -> None:
+        """Let the lanes know of the engines whose load changed, once for each."""
+        if self.changed:
+            for engine in self.changed.values():
+                self.lanes.engine_changed(engine)
+                self.recalls.engine_changed(engine)
+            self.changed.clear()
