@@ -234,13 +234,11 @@ def connect_dealer(
     It returns at once: whether anybody is there shows when a hello is answered, or in a Monitor.
 
     Raises:
-        ConnectionLost: the address is `ipc://`, and there is no such socket; or it is `tcp://`
-            and `info` has no keys.
+        ConnectionLost: the address is `ipc://`, and nobody listens there; or it is `tcp://` and
+            `info` has no keys.
     """
     if info.address.startswith("ipc://"):
-        path = info.address.removeprefix("ipc://")
-        if not os.path.exists(path):
-            raise ConnectionLost(f"the cluster {info.cluster} is gone: no socket at {path}")
+        _check_listening(info.cluster, info.address.removeprefix("ipc://"))
     elif info.server_key is None or info.client_public is None or info.client_secret is None:
         raise ConnectionLost(f"there are no keys for {info.address}. {_NO_KEYS}")
     dealer = context.socket(zmq.DEALER)
@@ -263,6 +261,26 @@ def connect_dealer(
         dealer.close(linger=0)
         raise
     return dealer
+
+
+def _check_listening(cluster: str, path: str) -> None:
+    """Raise ConnectionLost if nobody listens at the Unix socket `path`.
+
+    ZeroMQ would try again for ever, without a word. A controller that was killed leaves the
+    file behind, so it is not enough that it is there.
+    """
+    if not os.path.exists(path):
+        raise ConnectionLost(f"the cluster {cluster} is gone: no socket at {path}")
+    with net.socket(net.AF_UNIX) as probe:
+        probe.setblocking(False)  # a busy controller with a full backlog listens all the same
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            raise ConnectionLost(
+                f"the cluster {cluster} is gone: nobody listens at {path}"
+            ) from None
+        except OSError:
+            return  # whatever else it is, ZeroMQ meets it too, and tries again
 
 
 #: A handshake that just broke off may have met a controller that was ending: three in a row

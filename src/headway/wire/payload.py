@@ -297,7 +297,7 @@ def load_exception(payload: bytes) -> BaseException:
     """
     try:
         told = _decoder.decode(payload)
-    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: not UTF-8
         raise ProtocolError(f"a malformed exception of {len(payload)} bytes: {error}") from None
     raised = _unpickle_exception(told)
     # Past any `__setattr__` of the class: one that is a frozen dataclass refuses even this.

@@ -1,0 +1,581 @@
+"""The payloads' promise: what can be pickled arrives, and what can't is named, with the reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from headway.errors import (
+    ProtocolError,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+)
+from headway.wire import payload
+
+
+class FakeFuture:
+    """What the client's Future does, no more."""
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return payload.reduce_input(self)
+
+
+def through(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments as a task sees them: dumped, each future's value delivered, loaded."""
+    data, futures = payload.dump_arguments(args, kwargs, "task")
+    inputs = [payload.dump_result(future.value, "upstream") for future in futures]
+    return payload.load_arguments(data, inputs)
+
+
+class Stubborn:
+    """Raises what it is told to when it is pickled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise self.error
+
+
+# --- functions ----------------------------------------------------------------------------------
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def test_functions_lambdas_and_closures_arrive():
+    step = 10
+    functions = [double, lambda number: 2 * number, lambda number: number + step, int.bit_length]
+    arrived = [payload.load_function(payload.dump_function(function)[1]) for function in functions]
+    assert [function(21) for function in arrived] == [42, 42, 31, 5]
+
+
+def test_the_digest_is_that_of_the_pickle():
+    digest, data = payload.dump_function(double)
+    assert len(digest) == payload.DIGEST_BYTES == 16
+    assert payload.dump_function(double) == (digest, data)
+    assert payload.dump_function(lambda: None)[0] != digest
+
+
+def test_a_function_that_cannot_be_pickled_is_named_with_the_reason():
+    lock = threading.Lock()
+
+    def guarded() -> None:
+        with lock:
+            pass
+
+    with pytest.raises(
+        SerializationError, match=r"the function .*guarded can't be pickled: .*_thread.lock"
+    ) as raised:
+        payload.dump_function(guarded)
+    assert isinstance(raised.value.__cause__, TypeError)
+
+
+def test_a_function_that_holds_a_future_is_refused():
+    future = FakeFuture()
+    with pytest.raises(SerializationError, match="only be pickled as an argument of submit"):
+        payload.dump_function(lambda: future)
+
+
+def test_a_function_is_named_by_its_class_if_it_has_no_name():
+    assert payload.name_of(double) == "double"
+    assert payload.name_of(FakeFuture) == "FakeFuture"
+    assert payload.name_of(Stubborn(ValueError())) == "Stubborn"  # type: ignore[arg-type]
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+atoms = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False)
+)
+values = st.recursive(
+    atoms, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+
+
+@given(st.lists(values, max_size=4), st.dictionaries(st.text(min_size=1), values, max_size=3))
+def test_arguments_arrive(args, kwargs):
+    data, futures = payload.dump_arguments(tuple(args), kwargs)
+    assert payload.load_arguments(data, None) == (tuple(args), kwargs)
+    assert futures == []
+
+
+def test_no_arguments_are_no_bytes():
+    assert payload.dump_arguments((), {}) == (b"", [])
+    assert payload.load_arguments(b"", None) == ((), {})
+
+
+def test_classes_and_functions_of_the_main_program_arrive_by_value(tmp_path):
+    # Given a program whose own class is an argument
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from headway.wire import payload\n"
+        "class Point:\n"
+        "    def __init__(self, x): self.x = x\n"
+        "    def double(self): return self.x * 2\n"
+        "data, _ = payload.dump_arguments((Point(21), lambda p: p.double()), {})\n"
+        "print(data.hex())\n"
+    )
+    # When another program, which has no such class, loads it
+    written = subprocess.run(
+        [sys.executable, program], capture_output=True, check=True, text=True, timeout=60
+    )
+    (point, function), _ = payload.load_arguments(bytes.fromhex(written.stdout), None)
+    # Then it is all there
+    assert function(point) == 42
+
+
+def test_a_subclass_of_a_plain_type_does_not_take_the_fast_path():
+    class Celsius(float):
+        pass
+
+    ((value,), _) = through(Celsius(20.5))
+    assert type(value).__name__ == "Celsius"
+    assert value == 20.5
+
+
+@dataclasses.dataclass
+class Box:
+    content: Any
+
+
+def test_futures_at_any_depth_become_their_values():
+    one, two, three = FakeFuture(1), FakeFuture([2]), FakeFuture({"n": 3})
+    (args, kwargs) = through(one, {"key": [two, (one,)]}, "text", box=Box(three))
+    assert args == (1, {"key": [[2], (1,)]}, "text")
+    assert kwargs == {"box": Box({"n": 3})}
+
+
+def test_inputs_are_numbered_in_the_order_in_which_they_are_met_each_once():
+    one, two = FakeFuture(), FakeFuture()
+    _, futures = payload.dump_arguments(([two], one, two), {"again": [one]})
+    assert futures == [two, one]
+
+
+def test_a_future_that_is_met_afresh_by_the_pickler_is_still_one_input():
+    # Given an object that hands its future to the pickler through a new object each time
+    future = FakeFuture([1])
+
+    class Holder:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return list, ((payload.reduce_input(future)[1][0],),)
+
+    data, futures = payload.dump_arguments((Holder(), future, Holder()), {})
+    # Then it was noted once
+    assert futures == [future]
+    assert payload.load_arguments(data, [pickle.dumps([1])])[0] == ([0], [1], [0])
+
+
+def test_a_future_given_twice_is_one_object():
+    future = FakeFuture([1, 2])
+    ((first, second), kwargs) = through(future, future, third={"x": future})
+    assert first == [1, 2]
+    assert first is second is kwargs["third"]["x"]
+
+
+def test_two_futures_of_equal_values_are_two_objects():
+    ((first, second), _) = through(FakeFuture([1]), FakeFuture([1]))
+    assert first == second
+    assert first is not second
+
+
+def test_the_value_none_of_an_input_arrives():
+    assert through(FakeFuture(None), 1) == ((None, 1), {})
+
+
+def test_an_input_that_did_not_come_is_an_error_that_says_so():
+    data, _ = payload.dump_arguments((FakeFuture(), FakeFuture()), {})
+    with pytest.raises(SerializationError, match="refer to input 1, but 1 came"):
+        payload.load_arguments(data, [pickle.dumps(1)])
+
+
+@pytest.mark.parametrize("dump", [pickle.dumps, lambda f: payload.dump_result(f, "task")])
+def test_a_future_is_pickled_as_an_argument_and_nowhere_else(dump):
+    assert payload.current_collector() is None
+    with pytest.raises(TypeError, match="a Future can only be pickled as an argument of submit"):
+        dump(FakeFuture())
+
+
+def test_an_input_is_loaded_as_an_argument_and_nowhere_else():
+    with pytest.raises(SerializationError, match="input 0 can only be loaded as an argument"):
+        payload.take_input(0)
+
+
+def test_the_collector_is_active_only_while_arguments_are_dumped():
+    seen = []
+
+    class Spy:
+        def __reduce__(self) -> tuple[Any, ...]:
+            seen.append(payload.current_collector())
+            return int, ()
+
+    payload.dump_arguments((FakeFuture(), Spy()), {})
+    assert [len(collector) for collector in seen] == [1]
+    assert payload.current_collector() is None
+
+
+def test_a_failure_leaves_no_collector_and_no_inputs_behind():
+    with pytest.raises(SerializationError):
+        payload.dump_arguments((FakeFuture(), threading.Lock()), {})
+    assert payload.current_collector() is None
+    data, _ = payload.dump_arguments((FakeFuture(),), {})
+    with pytest.raises(SerializationError):
+        payload.load_arguments(data, [])
+    with pytest.raises(SerializationError, match="can only be loaded"):
+        payload.take_input(0)
+
+
+def test_two_threads_that_pickle_at_once_do_not_see_each_others_futures():
+    # Given a thread that stops in the middle of its arguments
+    inside, go_on, found = threading.Event(), threading.Event(), []
+
+    class Pause:
+        def __reduce__(self) -> tuple[Any, ...]:
+            inside.set()
+            assert go_on.wait(30)
+            return int, ()
+
+    first, second = FakeFuture(), FakeFuture()
+    thread = threading.Thread(
+        target=lambda: found.append(payload.dump_arguments((Pause(), first), {})[1])
+    )
+    thread.start()
+    try:
+        assert inside.wait(30)
+        # When another one pickles
+        _, other = payload.dump_arguments((second,), {})
+    finally:
+        go_on.set()
+        thread.join(30)
+    # Then each has its own
+    assert other == [second]
+    assert found == [[first]]
+
+
+# --- arguments that can't be pickled ------------------------------------------------------------
+
+
+def test_the_argument_that_cannot_be_pickled_is_named():
+    with pytest.raises(SerializationError) as raised:
+        payload.dump_arguments((1, threading.Lock()), {}, "load")
+    assert str(raised.value) == "argument 2 ('lock') of load: cannot pickle '_thread.lock' object"
+    assert isinstance(raised.value.__cause__, TypeError)
+
+
+def test_the_keyword_argument_that_cannot_be_pickled_is_named():
+    with pytest.raises(SerializationError, match=r"^argument 'guard' \('list'\) of load: cannot"):
+        payload.dump_arguments((FakeFuture(),), {"ok": 1, "guard": [threading.Lock()]}, "load")
+
+
+def test_without_a_functions_name_the_argument_is_named_alone():
+    with pytest.raises(SerializationError, match=r"^argument 1 \('lock'\): cannot pickle"):
+        payload.dump_arguments((threading.Lock(),), {})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("no"),
+        AttributeError("no"),
+        ValueError("no"),
+        pickle.PicklingError("no"),
+        RuntimeError(),
+        KeyError("no"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_pickling_raises_becomes_a_serialization_error(error):
+    with pytest.raises(SerializationError, match=r"argument 1 \('Stubborn'\) of load: ") as raised:
+        payload.dump_arguments((Stubborn(error),), {}, "load")
+    assert raised.value.__cause__ is error
+    assert type(error).__name__ in str(raised.value) or str(error) in str(raised.value)
+
+
+def test_an_argument_nested_too_deeply_is_named():
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(SerializationError, match=r"argument 1 \('list'\) of load: .*recursion"):
+        payload.dump_arguments((deep,), {}, "load")
+    while deep:  # taken apart by hand: freeing it at once would recurse as deeply
+        deep = deep.pop()
+
+
+def test_an_interrupt_while_pickling_is_not_swallowed():
+    with pytest.raises(KeyboardInterrupt):
+        payload.dump_arguments((Stubborn(KeyboardInterrupt()),), {})
+    assert payload.current_collector() is None
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+@given(values)
+def test_results_arrive(value):
+    assert payload.load_result(payload.dump_result(value, "task")) == value
+
+
+def test_none_is_no_bytes_and_nothing_else_is():
+    assert payload.dump_result(None, "task") == b""
+    assert payload.load_result(b"") is None
+    assert all(payload.dump_result(value, "task") for value in (0, "", b"", False, [], ()))
+
+
+def test_a_result_that_cannot_be_pickled_is_named():
+    with pytest.raises(SerializationError) as raised:
+        payload.dump_result(threading.Lock(), "load")
+    assert str(raised.value) == (
+        "the result of load, a 'lock', can't be pickled: cannot pickle '_thread.lock' object"
+    )
+
+
+def test_a_payload_above_the_limit_is_refused_with_both_numbers():
+    payload.check_size(b"x" * 1000, 1000, "the result of load")
+    with pytest.raises(SerializationError, match=r"the result of load: 1,001 bytes .* 1,000 may"):
+        payload.check_size(b"x" * 1001, 1000, "the result of load")
+
+
+# --- exceptions ---------------------------------------------------------------------------------
+
+
+def raised_by(function: Any, *args: Any) -> BaseException:
+    try:
+        function(*args)
+    except BaseException as error:
+        return error
+    raise AssertionError("it raised nothing")
+
+
+def travel(error: BaseException) -> BaseException:
+    return payload.load_exception(payload.dump_exception(error)[0])
+
+
+class TwoArguments(Exception):
+    """The classic: written without complaint, can't be read."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Frozen(Exception):
+    """Like a frozen dataclass, which refuses to be given a cause."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(name)
+
+
+def test_an_exception_arrives_as_itself_with_the_remote_traceback_as_its_cause():
+    error = raised_by(lambda: {}["missing"])
+    arrived = travel(error)
+    assert type(arrived) is KeyError
+    assert arrived.args == ("missing",)
+    assert type(arrived.__cause__) is RemoteTraceback
+    text = str(arrived.__cause__)
+    assert text.startswith("\n\nTraceback (most recent call last):")
+    assert 'lambda: {}["missing"]' in text
+    assert text.endswith("KeyError: 'missing'")
+
+
+def test_the_names_of_the_class_and_its_bases_are_told_nearest_first():
+    _, info = payload.dump_exception(FileNotFoundError(2, "no such file", "x.csv"))
+    assert info.types == [
+        "builtins.FileNotFoundError",
+        "builtins.OSError",
+        "builtins.Exception",
+        "builtins.BaseException",
+    ]
+    assert info.message == "[Errno 2] no such file: 'x.csv'"
+    _, info = payload.dump_exception(TwoArguments(1, "x"))
+    assert info.types[0] == f"{__name__}.TwoArguments"
+
+
+def test_a_class_within_a_function_has_its_qualified_name():
+    class Local(ValueError):
+        pass
+
+    data, info = payload.dump_exception(Local("x"))
+    name = "test_a_class_within_a_function_has_its_qualified_name.<locals>.Local"
+    assert info.types[:2] == [f"{__name__}.{name}", "builtins.ValueError"]
+    assert type(payload.load_exception(data)) is Local
+
+
+def test_attributes_and_notes_arrive():
+    error = ValueError("x")
+    error.add_note("while loading x.csv")
+    error.row = 7  # type: ignore[attr-defined]
+    arrived = travel(error)
+    assert arrived.__notes__ == ["while loading x.csv"]
+    assert arrived.row == 7  # type: ignore[attr-defined]
+    assert "while loading x.csv" in str(arrived.__cause__)
+
+
+def test_an_exception_that_cannot_be_read_back_is_told_as_a_remote_error():
+    arrived = travel(raised_by(lambda: (_ for _ in ()).throw(TwoArguments(7, "broken"))))
+    assert type(arrived) is RemoteError
+    assert str(arrived).startswith(
+        f"{__name__}.TwoArguments: 7: broken (the exception could not be pickled: "
+    )
+    assert "missing 1 required positional argument: 'text'" in str(arrived)
+    assert "TwoArguments: 7: broken" in str(arrived.__cause__)
+
+
+def test_an_exception_with_an_attribute_that_cannot_be_pickled_is_told_as_a_remote_error():
+    error = ValueError("bad")
+    error.lock = threading.Lock()  # type: ignore[attr-defined]
+    arrived = travel(error)
+    assert type(arrived) is RemoteError
+    assert str(arrived) == (
+        "ValueError: bad (the exception could not be pickled: cannot pickle '_thread.lock' object)"
+    )
+
+
+def test_an_exception_whose_pickle_is_none_is_told_as_a_remote_error():
+    class Changeling(Exception):
+        def __reduce__(self) -> tuple[Any, ...]:
+            return int, (7,)
+
+    arrived = travel(Changeling("x"))
+    assert type(arrived) is RemoteError
+    assert "its pickle gives a 'int', not an exception" in str(arrived)
+
+
+def test_an_exception_whose_module_is_missing_here_is_told_as_a_remote_error():
+    told = payload.ErrorPayload("lib.Odd", "odd", "Traceback ...", b"cno_such_module\nOdd\n.")
+    arrived = payload.load_exception(msgspec.msgpack.encode(told))
+    assert type(arrived) is RemoteError
+    assert "lib.Odd: odd (the exception could not be unpickled: " in str(arrived)
+    assert "no_such_module" in str(arrived)
+    assert str(arrived.__cause__) == "\n\nTraceback ..."
+
+
+def test_an_exception_that_refuses_attributes_gets_its_cause_too():
+    arrived = travel(Frozen(7))
+    assert type(arrived) is Frozen
+    assert arrived.args == (7,)
+    assert type(arrived.__cause__) is RemoteTraceback
+
+
+def test_causes_and_contexts_are_in_the_text():
+    def fail() -> None:
+        try:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise ValueError("second")  # noqa: B904 - its context, not its cause
+        except ValueError as error:
+            raise RuntimeError("third") from error
+
+    arrived = travel(raised_by(fail))
+    text = str(arrived.__cause__)
+    assert type(arrived) is RuntimeError
+    assert text.index("KeyError: 'first'") < text.index("ValueError: second")
+    assert text.index("ValueError: second") < text.index("RuntimeError: third")
+    assert "During handling of the above exception" in text
+    assert "direct cause of the following exception" in text
+
+
+def test_a_long_chain_of_contexts_ends():
+    error: BaseException = ValueError("0")
+    for number in range(1, 2_000):
+        last, error = error, ValueError(str(number))
+        error.__context__ = last
+    text = str(travel(error).__cause__)
+    assert text.endswith("ValueError: 1999")
+    assert len(text) < payload.TRACEBACK_CHARS_MAX + 100
+
+
+def test_the_outermost_frames_can_be_left_out():
+    def runner() -> None:
+        user_function()
+
+    def user_function() -> None:
+        raise ValueError("x")
+
+    error = raised_by(runner)  # frames: raised_by, runner, user_function
+    text = str(payload.load_exception(payload.dump_exception(error, skip_frames=2)[0]).__cause__)
+    assert "in user_function" in text
+    assert "in runner" not in text
+    assert "in raised_by" not in text
+
+
+def test_the_frame_that_raised_is_never_left_out():
+    error = raised_by(double)
+    text = str(payload.load_exception(payload.dump_exception(error, skip_frames=9)[0]).__cause__)
+    assert "in raised_by" in text
+
+
+def test_an_exception_whose_str_raises_still_travels():
+    data, info = payload.dump_exception(raised_by(lambda: (_ for _ in ()).throw(Speechless())))
+    assert info.message == "(str() of the exception raised RuntimeError)"
+    assert type(payload.load_exception(data)) is Speechless
+
+
+def test_an_exception_that_breaks_the_traceback_module_still_travels():
+    class Hostile(Exception):
+        @property
+        def __notes__(self) -> list[str]:
+            raise RuntimeError("no notes")
+
+    text = str(travel(Hostile("x")).__cause__)
+    assert "Hostile" in text or "the traceback could not be written" in text
+
+
+def test_a_long_message_is_cut_for_the_controller_but_not_in_the_exception():
+    error = ValueError("x" * 5_000)
+    data, info = payload.dump_exception(error)
+    assert len(info.message) == payload.MESSAGE_CHARS_MAX == 2_000
+    assert payload.load_exception(data).args == error.args
+
+
+def test_a_message_with_lone_surrogates_can_be_written():
+    error = FileNotFoundError(2, "no such file", "caf\udce9.csv")
+    data, info = payload.dump_exception(error)
+    assert "caf\\udce9.csv" in info.message
+    assert msgspec.msgpack.encode(info)
+    assert payload.load_exception(data).filename == "caf\udce9.csv"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_exceptions_that_end_programs_travel_like_others(error):
+    arrived = travel(error)
+    assert type(arrived) is type(error)
+    assert arrived.args == error.args
+
+
+def test_an_exception_group_travels():
+    arrived = travel(ExceptionGroup("several", [ValueError("a"), KeyError("b")]))
+    assert isinstance(arrived, ExceptionGroup)
+    assert [type(error) for error in arrived.exceptions] == [ValueError, KeyError]
+
+
+@given(st.binary(max_size=100))
+@example(b"\x94\xa1\xff\xa0\xa0\xc0")  # a text that is not UTF-8
+def test_an_exceptions_payload_that_is_garbage_is_a_protocol_error(data):
+    with pytest.raises(ProtocolError, match="a malformed exception"):
+        payload.load_exception(data)
