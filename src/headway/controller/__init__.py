@@ -1,0 +1,1 @@
+"""The server: the shell around the scheduler's core."""

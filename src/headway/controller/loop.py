@@ -77,6 +77,7 @@ class Controller:
         #: Why no engine can be started, once that is known.
         self._fatal = ""
         self._chores_at_s = 0.0
+        self._scheme_failure_said = False
         self._parent = os.getppid()
         self.stop_reason: str | None = None
         self._host = socket.gethostname()
@@ -402,6 +403,10 @@ class Controller:
                 if nanny.hello.host == self._host:
                     self._lose(nanny, ended, now)
             self._notice(self._fatal, fatal=True)
+        failure = self.scheduler.scheme_failure
+        if failure and not self._scheme_failure_said:
+            self._scheme_failure_said = True
+            self._notice(failure)
         silent_since_s = now - self._wire.heartbeat_timeout_s
         for peer in self.peers:
             if peer.heard_at_s < silent_since_s and not self._is_alive_here(peer):

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 from headway.core import words
 from headway.core.events import (
-    NEED_ALL,
     ON_DONE,
     ConditionSpec,
     EngineId,
@@ -108,8 +107,8 @@ class Edges:
         need_max = alone.size if isinstance(alone, Group) else count
         if not (0 <= spec.need <= max(need_max, 1) and 1 <= spec.on <= ON_DONE):
             return words.invalid_condition(task, role, spec, need_max)
-        if not nodes and spec.need == NEED_ALL:
-            return None
+        if not nodes:
+            return None  # met, "any of none" too
         need = 1 if isinstance(alone, Group) else spec.need or count
         condition = Condition(task, need, spec.on, open=count, upstreams=nodes)
         assert task.conditions is not None
@@ -118,7 +117,7 @@ class Edges:
             task.follow = condition
             condition.where = {}
         task.unmet += 1
-        verdict = Verdict.OPEN if count else Verdict.IMPOSSIBLE
+        verdict = Verdict.OPEN
         for node in nodes:
             node.holds += 1
             step = self._edge(condition, node, spec.need, count)

@@ -57,7 +57,8 @@ class Life:
         self.clients: dict[ClientId, Client] = {}
         self.functions = Functions()
         self.edges = Edges(self.tasks, self.groups, self.engines)
-        self.lanes = Lanes(*load_scheme(config.scheme))
+        scheme_name, self.scheme = load_scheme(config.scheme)
+        self.lanes = Lanes(scheme_name, self.scheme)
         self.timers = Timers()
         self.counters = Counters()
         self.recalls = Recalls(self.lanes, config.recall_after_s)
@@ -198,7 +199,8 @@ class Life:
         if not node.released or node.holds or not is_final(node):
             return
         if type(node) is Group:
-            del self.groups[node.id]
+            if self.groups.pop(node.id, None) is None:
+                return  # a dependent that ended by its end let go of it a moment ago
         else:
             assert isinstance(node, Task)
             if node.dependents is not None:
@@ -216,7 +218,7 @@ class Life:
         ended = self.ended
         while ended:
             task = ended.popleft()
-            edges, task.dependents = task.dependents, None
+            edges = task.dependents
             if edges:
                 engine = ended_on(task, self.engines)
                 for edge in edges:
@@ -225,6 +227,8 @@ class Life:
                     elif edge.task.state not in FINAL_STATES:  # type: ignore[union-attr]
                         assert isinstance(edge, Condition)
                         self.decide(edge, note_end(edge, task, engine), now, out)
+            # Not earlier: a dependent that ends in the loop lets go, and might forget it there.
+            task.dependents = None
             if task.released:
                 self.forget_if_free(task)
 

@@ -57,7 +57,9 @@ class Restriction:
             met = frozenset(followable(task.follow))
             allowed = met if allowed is None else allowed & met
         needs = tuple(sorted(options.resources.items())) if options.resources else ()
-        return cls(allowed, task.excluded, needs, options.wait_for_engines)
+        # No engine that joins meets a follow condition: where its upstreams ended is settled.
+        waits = options.wait_for_engines and task.follow is None
+        return cls(allowed, task.excluded, needs, waits)
 
     @property
     def is_narrow(self) -> bool:
@@ -244,7 +246,8 @@ class Lanes:
             yield from self._choices_in_turn(rng)
         for lane in list(placeable):
             while lane.count and lane.room:
-                yield lane.take(), lane.room.choose(rng)
+                engine = lane.room.choose(rng)
+                yield lane.take(), engine
         placeable.clear()
 
     def _choices_in_turn(self, rng: Random) -> Iterator[tuple[Task, Engine]]:
@@ -258,7 +261,8 @@ class Lanes:
             if not lane.room:
                 heapq.heappop(turns)
                 continue
-            yield lane.take(), lane.room.choose(rng)
+            engine = lane.room.choose(rng)
+            yield lane.take(), engine
             if lane.count:
                 heapq.heapreplace(turns, (lane.order_key(), n, lane))
             else:

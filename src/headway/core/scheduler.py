@@ -122,6 +122,11 @@ class Scheduler:
         for task, engine in self.lanes.choices(self._rng):
             self._life.seat(task, engine, now, out)
 
+    @property
+    def scheme_failure(self) -> str:
+        """How a user's scheme failed last, for people; "" if it has not."""
+        return getattr(self._life.scheme, "failure", "")
+
     def statistics(self) -> Statistics:
         """A frozen snapshot of the counts."""
         return self.counters.snapshot(self)

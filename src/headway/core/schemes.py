@@ -109,7 +109,35 @@ def load_scheme(name: str) -> tuple[str, Scheme]:
         hint = f"did you mean {nearest[0]!r}? Known are" if nearest else "known are"
         known = ", ".join(SCHEMES)
         raise ValueError(f"no scheme {name!r}: {hint} {known}, or your own as 'module:function'")
-    return name, _accepting_rng(name, _imported(name, module_name, path))
+    found = _imported(name, module_name, path)
+    if any(found is scheme for scheme in SCHEMES.values()):
+        return name, found
+    return name, UserScheme(name, _accepting_rng(name, found))
+
+
+class UserScheme:
+    """A user's function, kept from stopping the scheduler: where it fails, leastload decides.
+
+    `failure` says how it failed last, for people; "" while it never has.
+    """
+
+    def __init__(self, name: str, function: Scheme) -> None:
+        self._name = name
+        self._function = function
+        self.failure = ""
+
+    def __call__(self, loads: Sequence[int], rng: Random) -> int:
+        """What the function chooses, or else leastload."""
+        count = len(loads)
+        try:
+            # A list of its own: it may change what it is given.
+            return checked_choice(self._name, self._function(list(loads), rng), count)
+        except Exception as error:  # a user's function may raise anything
+            self.failure = (
+                f"the scheme {self._name!r} failed, and leastload chose in its place: "
+                f"{type(error).__name__}: {error}"
+            )
+            return leastload(loads, rng)
 
 
 def checked_choice(scheme_name: str, choice: Any, count: int) -> int:

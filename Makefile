@@ -1,0 +1,76 @@
+# make demo, make test: on a fresh machine with Python 3.11 or newer, each sets up all it needs.
+#
+# Everything is installed into .venv, once, and again when pyproject.toml changes. Paths here are
+# relative, so that the folder may have any name. PYTHON=/path/to/python chooses the interpreter,
+# ARGS="-k placement -x" is handed to pytest, demo or the benchmark.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs clean
+.DELETE_ON_ERROR:
+
+VENV := .venv
+IN := $(VENV)/bin
+STAMP := $(VENV)/.installed-from-pyproject
+PYTHON ?=
+ARGS ?=
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: $(STAMP)  ## Survey the standard library on all cores, and compare with one process
+	@$(IN)/headway demo $(ARGS)
+
+test: $(STAMP)  ## Run all tests; ARGS="-k word -x" is handed to pytest
+	@$(IN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up to date
+	$(IN)/ruff check src tests benchmarks
+	$(IN)/ruff format --check src tests benchmarks
+	$(IN)/mypy
+	@$(IN)/python -W ignore::RuntimeWarning -m headway.core.states | diff -u docs/states.md - \
+		|| { echo "docs/states.md is not up to date: run 'make docs'" >&2; exit 1; }
+	@$(IN)/python -m headway.cli.reference | diff -u docs/cli.md - \
+		|| { echo "docs/cli.md is not up to date: run 'make docs'" >&2; exit 1; }
+
+bench: $(STAMP)  ## Measure tasks a second and the round trip of no-op tasks
+	@$(IN)/python benchmarks/no_ops.py $(ARGS)
+
+# runpy warns that the package has imported core.states before: the tables are the same.
+docs: $(STAMP)  ## Write docs/states.md and docs/cli.md anew
+	@$(IN)/python -W ignore::RuntimeWarning -m headway.core.states > docs/.new && mv docs/.new docs/states.md
+	@$(IN)/python -m headway.cli.reference > docs/.new && mv docs/.new docs/cli.md
+
+clean:  ## Remove .venv, caches and build output
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A name may be on the PATH and still not run (a version manager's stand-in), or be too old, or
+# lack venv (Debian packs it apart): so each is asked. A .venv that works and is new enough stays.
+define MAKE_VENV
+fit='import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))'; \
+new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+if $(IN)/python -c "$$new_enough" 2>/dev/null && $(IN)/python -m pip --version >/dev/null 2>&1; \
+then exit 0; fi; \
+lacks_venv=; \
+set -- $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); \
+for python in "$$@"; do \
+	if "$$python" -c "$$fit" 2>/dev/null; then \
+		echo "Setting up $(VENV) with $$("$$python" --version) ..."; \
+		"$$python" -m venv --clear $(VENV) && exit 0; \
+		echo "$$python -m venv failed: see above." >&2; exit 1; \
+	elif "$$python" -c "$$new_enough" 2>/dev/null; then lacks_venv="$$lacks_venv $$python"; fi; \
+done; \
+if [ -n "$$lacks_venv" ]; then \
+	echo "Found$$lacks_venv, but without venv. On Debian or Ubuntu: apt install python3-venv" >&2; \
+else \
+	echo "headway needs Python 3.11 or newer; found none as $(if $(PYTHON),$(PYTHON),python3.13, python3.12, python3.11 or python3)." >&2; \
+	echo "Install one, or name it: make PYTHON=/path/to/python ..." >&2; \
+fi; \
+exit 1
+endef
+
+$(STAMP): pyproject.toml
+	@$(MAKE_VENV)
+	@echo "Installing headway and its tools into $(VENV) ..."
+	@$(IN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)

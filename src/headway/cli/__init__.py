@@ -1,0 +1,1 @@
+"""The command line: verbs only. Nothing else in headway imports this package."""

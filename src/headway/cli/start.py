@@ -1,0 +1,96 @@
+"""`headway start`: a cluster that stays, in the foreground, until Ctrl-C or SIGTERM.
+
+What this file must not know: the scheduler. It starts a controller in this process, and says
+where to find it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from headway.config import HWM_AUTO
+from headway.controller.serve import Settings, serve, tune_garbage_collection
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """What `headway start` was asked for. None is the default of the controller's settings."""
+
+    engines: int | None = None
+    name: str | None = None
+    listen: str | None = None
+    connection: Path | None = None
+    scheme: str = "leastload"
+    hwm: str = HWM_AUTO
+    resources: list[str] = field(default_factory=list)
+
+
+def parse_hwm(text: str) -> int | str:
+    """`--hwm`: auto, or a number from 0.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text == HWM_AUTO:
+        return text
+    if not text.isdecimal():
+        raise ValueError(f"--hwm {text}: expected auto, or a number from 0 (no limit)")
+    return int(text)
+
+
+def parse_resources(texts: list[str]) -> dict[str, float]:
+    """`--resource NAME=AMOUNT`, as often as given.
+
+    Raises:
+        ValueError: one of them is not of that form.
+    """
+    found = {}
+    for text in texts:
+        name, equals, amount = text.partition("=")
+        try:
+            number = float(amount)
+        except ValueError:
+            number = -1.0
+        if not (name and equals and 0 <= number <= 1e12):
+            raise ValueError(f"--resource {text}: expected NAME=AMOUNT, such as gpu=2")
+        found[name] = number
+    return found
+
+
+def run(options: StartOptions, console: Console) -> None:
+    """Serve until told to stop."""
+    settings = Settings(
+        engines=(os.cpu_count() or 1) if options.engines is None else options.engines,
+        hwm=parse_hwm(options.hwm),
+        scheme=options.scheme,
+        resources=parse_resources(options.resources),
+        engine_command=[sys.executable],
+        sys_path=[os.getcwd()],
+        cwd=os.getcwd(),
+        name=options.name,
+        listen=options.listen,
+        connection=str(options.connection) if options.connection is not None else None,
+    )
+
+    def on_ready(path: Path) -> None:
+        console.print(f"connection file: {path}", soft_wrap=True)
+        where = options.name or str(path)
+        console.print(f'in Python:       headway.Client("{where}")', soft_wrap=True)
+        console.print("stop it with Ctrl-C", soft_wrap=True)
+
+    tune_garbage_collection()
+    # Ctrl-C before the controller listens for it ends the process as usual; from then on it is
+    # an ordered stop.
+    signal.signal(signal.SIGTERM, _exit)
+    reason = serve(settings, None, on_ready)
+    console.print(f"stopped: {reason}", soft_wrap=True)
+
+
+def _exit(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,427 @@
+"""The client: submits tasks to a cluster, its own or one that runs already.
+
+This file is the facade: it checks what the user gives, and hands it on. All that waits, sends
+and hears is in io.py. A `Client` may be used by any number of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from headway import errors
+from headway.client import cluster, dependency
+from headway.client.functions import FunctionCache
+from headway.client.futures import Future, Group, settle
+from headway.client.link import Link
+from headway.client.options import EngineInfo
+from headway.client.session import Function
+from headway.client.view import View, wait_accepted
+from headway.config import WireConfig
+from headway.core.events import TaskId
+from headway.core.problems import KIND_INVALID, Problem
+from headway.core.states import TaskState
+from headway.wire import payload
+from headway.wire.endpoint import find_connection_file, read_connection_file
+from headway.wire.messages import Result
+
+#: How long `cancel` waits to learn whether a task that is on an engine was still dropped.
+_CANCEL_WAIT_S = 2.0
+
+#: States in which nothing more comes of a cancel.
+_BEYOND_CANCEL = frozenset({"running", "succeeded", "failed", "impossible", "timed_out", "lost"})
+
+
+class Client:
+    """A connection to a cluster; by default to one of its own, which it starts and stops.
+
+    Parameters:
+        where: the connection file, or the name, of a cluster that runs. Default: that in the
+            environment variable HEADWAY_CONNECTION, if it is set and `engines` is not given;
+            else an embedded cluster is started.
+        engines: the number of engines of the embedded cluster; default one for each core.
+        hwm: tasks outstanding on each engine: a number, 0 for no limit, or "auto".
+        scheme: how engines are chosen: leastload, lru, twobin, weighted, plainrandom, or
+            "module:function".
+        seed: of the random schemes.
+        resources: what each engine has to give, by name, such as {"gpu": 1}.
+        output: whether to show here what tasks print.
+        python: the command of the engines' interpreter; default: the one that runs this.
+        timeout_s: seconds to start and to connect.
+        name: of the embedded cluster, for other clients to connect to it.
+        wire: limits of the wire; both ends must agree on them.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong; it says which.
+        StartError: the embedded cluster did not start.
+        ConnectionLost: no cluster is there, or it does not answer, or refuses the key.
+        ProtocolError: the cluster speaks another version.
+    """
+
+    def __init__(
+        self,
+        where: str | os.PathLike[str] | None = None,
+        *,
+        engines: int | None = None,
+        hwm: int | str | None = None,
+        scheme: str | None = None,
+        seed: int | None = None,
+        resources: dict[str, float] | None = None,
+        output: bool = True,
+        python: str | Sequence[str] | None = None,
+        timeout_s: float = 30.0,
+        name: str | None = None,
+        wire: WireConfig | None = None,
+    ) -> None:
+        wire = wire or WireConfig()
+        cluster_options = {
+            "engines": engines,
+            "hwm": hwm,
+            "scheme": scheme,
+            "seed": seed,
+            "resources": resources,
+            "python": python,
+            "name": name,
+        }
+        timeout_s = cluster.check_timeout(timeout_s)
+        where = cluster.choose(where, cluster_options, os.environ)
+        process = None
+        if where is None:
+            process = cluster.start(cluster_options, timeout_s)
+        try:
+            self.connection_file = (
+                process.connection_file if process else find_connection_file(where)
+            )
+            info = read_connection_file(self.connection_file)
+            self._link = Link(
+                info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s
+            )
+        except BaseException:
+            if process is not None:
+                process.stop(grace_s=0.0)
+            raise
+        self._wire = wire
+        self._functions = FunctionCache()
+        #: Nodes whose futures are gone; futures append to it as they go.
+        self._released = self._link.session.released
+        # Runs when the last reference, those in open futures included, has gone.
+        weakref.finalize(self, self._link.request_stop).atexit = False
+        try:
+            self._link.wait_welcomed()
+        except BaseException:
+            self._link.close()
+            raise
+
+    def __repr__(self) -> str:
+        refusal = self._link.refusal
+        kind = "embedded" if self._link.process is not None else "connected"
+        state = f"over: {refusal.text}" if refusal is not None else kind
+        return f"<Client {self._link.number} of cluster {self._link.cluster}, {state}>"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's own random name."""
+        return self._link.cluster
+
+    # --- tasks ----------------------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run `fn(*args, **kwargs)` on an engine.
+
+        A Future among the arguments, at any depth, makes the task run after that one, and is
+        replaced by its value. Waits while very many tasks are on their way to the controller.
+
+        Raises:
+            TypeError: `fn` can't be called.
+            SerializationError: `fn` or an argument can't be pickled, or is too large.
+            InvalidDependency: an argument is a Future of another cluster.
+            ConnectionLost, StartError: the client was closed, or its cluster is gone.
+        """
+        return self._submit(self._function(fn), fn, args, kwargs, None)
+
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any]) -> Group:
+        """A task `fn(*items)` for each tuple of items, as the built-in `map` pairs them.
+
+        Returns the futures, in order; `gather` gives their values. Raises as `submit` does.
+        """
+        return self._map(fn, iterables, None)
+
+    def options(self, **settings: Any) -> View:
+        """A view of this client whose `submit` and `map` treat tasks as the options say.
+
+        Parameters:
+            after: run after these tasks: a Future, Group, id, Dependency, or a list of those.
+            follow: run only on an engine on which these tasks ran.
+            targets: engines that may run it: "e0", a number, an EngineInfo, or a list of those.
+            wait_for_engines: wait for an engine that may run it, instead of failing.
+            timeout: seconds that it may wait in the queue.
+            run_timeout: seconds that one run may take.
+            retries: how often to try again when it raises.
+            retry_on: the exception classes on which to try again; default any.
+            backoff: seconds before the first retry; each further one waits twice as long.
+            crash_limit: how many engines may die under it; default 3.
+            at_most_once: never run it twice, whatever happens.
+            priority: higher goes first.
+            resources: what it takes of its engine's resources while it is there.
+            label: what messages call it.
+
+        Raises:
+            TypeError, ValueError: an option is unknown, or its value wrong; it says which.
+        """
+        return View(self, settings)
+
+    def group(self, futures: Iterable[Future[Any]]) -> Group:
+        """The futures as a Group: `after=group` costs one edge, however many are in it."""
+        members = list(futures)
+        for future in members:
+            if not isinstance(future, Future):
+                raise TypeError(f"group takes futures, not {future!r}")
+            self._check_cluster(future, "group")
+        return Group(members, self)
+
+    def gather(self, futures: Any, timeout: float | None = None) -> Any:
+        """The results of `futures`, in order; of a single Future, its result.
+
+        `futures` may be nested lists and tuples, each of which becomes a list.
+
+        Raises:
+            TimeoutError: they did not all end within `timeout` seconds.
+            Exception: what the first of them, in order, that failed raises.
+        """
+        deadline_at = None if timeout is None else time.monotonic() + timeout
+        if isinstance(futures, Future):
+            return futures.result(timeout)
+        results = []
+        for future in futures:
+            left_s = None if deadline_at is None else max(0.0, deadline_at - time.monotonic())
+            if isinstance(future, Future):
+                results.append(future.result(left_s))
+            elif isinstance(future, list | tuple):
+                results.append(self.gather(future, left_s))
+            else:
+                raise TypeError(f"gather takes futures, not {future!r}")
+        return results
+
+    def cancel(self, futures: Any) -> list[bool]:
+        """Cancel tasks, given as futures or ids: those that are not done and do not run.
+
+        Returns, in order, whether each is cancelled. Waits some seconds for that at most; in a
+        callback, or under an event loop, not at all: there, True says that the wish was sent.
+        """
+        if isinstance(futures, Future | str | int):
+            futures = [futures]
+        return self._cancel([self._as_future(entry) for entry in futures])
+
+    # --- questions ------------------------------------------------------------------------------
+
+    def engines(self) -> list[EngineInfo]:
+        """The engines that are there now."""
+        return [EngineInfo.from_answer(row) for row in self._link.ask("engines")]
+
+    def wait_for_engines(self, n: int = 1, timeout: float | None = 60.0) -> list[EngineInfo]:
+        """Wait until `n` engines are there, and return them.
+
+        Raises:
+            TimeoutError: there were fewer after `timeout` seconds.
+        """
+        deadline_at = None if timeout is None else time.monotonic() + timeout
+        while True:
+            engines = self.engines()
+            if len(engines) >= n:
+                return engines
+            if deadline_at is not None and time.monotonic() >= deadline_at:
+                raise TimeoutError(f"{len(engines)} of {n} engines were there after {timeout:g} s")
+            time.sleep(0.02)
+
+    def explain(self, task: Future[Any] | str | int) -> str:
+        """Where a task is, and why: what it waits for, what it is behind, or how it ended.
+
+        Raises:
+            TypeError, ValueError: `task` names no task.
+        """
+        body = self._link.ask("explain", dependency.as_node(task))
+        return str(body["text"])
+
+    def statistics(self) -> dict[str, Any]:
+        """The controller's counts."""
+        return dict(self._link.ask("statistics"))
+
+    def close(self) -> None:
+        """End the connection: tasks of this client that are not done are cancelled.
+
+        An embedded cluster is stopped, and has ended when this returns. It may be called again,
+        and from any thread.
+        """
+        self._link.close()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _function(self, fn: Callable[..., Any]) -> Function:
+        if not callable(fn):
+            raise TypeError(f"a task is a function, and {fn!r} can't be called")
+        function = self._functions.get(fn)
+        if len(function.payload) > self._wire.inline_bytes_max:
+            payload.check_size(
+                function.payload, self._wire.frame_bytes_max, f"function {payload.name_of(fn)}"
+            )
+        return function
+
+    def _submit(
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        view: View | None,
+    ) -> Future[Any]:
+        # The hot path: some 3 µs for a no-op without options, which bounds a program's rate.
+        data = b""
+        inputs = keep = None
+        future: Future[Any] = Future(self)
+        if args or kwargs:
+            data, refs = payload.dump_arguments(args, kwargs, payload.name_of(fn))
+            if len(data) > self._wire.inline_bytes_max:
+                what = f"the arguments of {payload.name_of(fn)}"
+                payload.check_size(data, self._wire.frame_bytes_max, what)
+            if refs:
+                inputs, keep = self._inputs(refs)
+        if view is None:
+            self._link.submit(function, data, future, inputs, None, None, None, keep)
+            return future
+        after, follow, foreign = view.conditions()
+        if view.label:
+            future.label = view.label
+        if view.malformed:
+            self._fail_unsent(future, view.malformed)
+            return future
+        if foreign:
+            keep = (keep, foreign)
+        self._link.submit(function, data, future, inputs, after, follow, view.task_options, keep)
+        return future
+
+    def _map(
+        self, fn: Callable[..., Any], iterables: Sequence[Iterable[Any]], view: View | None
+    ) -> Group:
+        if not iterables:
+            raise TypeError("map needs at least one iterable beside the function")
+        function = self._function(fn)
+        submit = self._submit
+        return Group(
+            [submit(function, fn, args, {}, view) for args in zip(*iterables, strict=False)], self
+        )
+
+    def _inputs(self, refs: Sequence[Any]) -> tuple[list[TaskId], Any]:
+        """The ids of the futures among the arguments; those of other clients, to be kept."""
+        foreign = [ref for ref in refs if ref._client is not self]
+        for ref in foreign:
+            self._check_cluster(ref, "an argument")
+            wait_accepted(ref)
+        return [ref.node for ref in refs], foreign or None
+
+    def _check_cluster(self, holder: Future[Any] | Group, where: str) -> None:
+        """A future of another client is as good as ours, if its cluster is ours."""
+        other = holder._client
+        if other is not self and other.cluster != self.cluster:
+            name = f"task {holder.id}" if isinstance(holder, Future) else "the group"
+            raise errors.InvalidDependency(
+                f"{where} names {name} of cluster {other.cluster}, which cluster {self.cluster} "
+                "does not know: fetch its result first"
+            )
+
+    def _group_node(self, group: Group) -> TaskId:
+        """The node of `group`, made when it is first needed."""
+        owner = group._client
+        with owner._link.lock:
+            if not group.node:
+                foreign = [f for f in group if f._client is not owner]
+                for future in foreign:
+                    wait_accepted(future)
+                members = list(dict.fromkeys(future.node for future in group))
+                group.node = owner._link.submit_group(members, foreign or None)
+        if owner is not self:
+            owner._link.wait_accepted(group.node)
+        return group.node
+
+    def _fail_unsent(self, future: Future[Any], text: str) -> None:
+        node = self._link.new_node()
+        future.node = node
+        problem = Problem(KIND_INVALID, f"task {future.id}: {text}")
+        settle([(future, Result(node, TaskState.IMPOSSIBLE, problem=problem))])
+
+    def _check_may_wait(self, future: Future[Any]) -> None:
+        self._link.check_may_wait(f"task {future.id}")
+
+    def _ask_state(self, future: Future[Any]) -> str:
+        """The state of an open task; "" if it can't be asked, or is not known (yet, any more)."""
+        if self._link.is_io_thread or self._link.refusal is not None:
+            return ""
+        try:
+            state = str(self._link.ask("task", future.node)["state"])
+        except errors.HeadwayError:
+            return ""
+        return "" if state == "unknown" else state
+
+    def _as_future(self, entry: Any) -> Future[Any]:
+        """The future that `entry` names; one that is not ours to know is made for the purpose."""
+        if isinstance(entry, Future):
+            return entry
+        node = dependency.as_node(entry)
+        known = self._link.session.open.get(node)
+        if known is not None:
+            return known
+        stranger: Future[Any] = _Stranger(self)
+        stranger.node = node
+        return stranger
+
+    def _cancel(self, futures: Sequence[Future[Any]]) -> list[bool]:
+        own = [future for future in futures if future._client is self and not future.done()]
+        if own:
+            self._link.cancel([future.node for future in own])
+        for future in futures:
+            if future._client is not self:
+                future.cancel()
+        if self._link.is_io_thread or asyncio._get_running_loop() is not None:
+            return [future.cancelled() or not future.done() for future in futures]
+        deadline_at = time.monotonic() + _CANCEL_WAIT_S
+        return [self._wait_cancelled(future, deadline_at) for future in futures]
+
+    def _wait_cancelled(self, future: Future[Any], deadline_at: float) -> bool:
+        """Wait until it is known whether `future` was cancelled."""
+        step_s = 0.005
+        while not future.done():
+            state = self._ask_state(future)
+            if state == "cancelled" and isinstance(future, _Stranger):
+                return True
+            if state in _BEYOND_CANCEL or (isinstance(future, _Stranger) and not state):
+                break
+            left_s = deadline_at - time.monotonic()
+            if left_s <= 0:
+                break
+            with future._condition:
+                if not future.done():
+                    future._condition.wait(min(step_s, left_s))
+            step_s = min(step_s * 2, 0.1)
+        return future.cancelled()
+
+
+class _Stranger(Future[Any]):
+    """Stands for a task of which this client has no future: it only carries its id."""
+
+    def __del__(self) -> None:
+        """Nothing is released: the task is somebody else's."""

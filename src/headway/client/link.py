@@ -1,0 +1,274 @@
+"""A client's connection, as every thread of the program sees it: the door to the io thread.
+
+Any thread puts what it wants into the session, under `lock`, and wakes the io thread if it
+sleeps. While that works, nobody need wake it: it looks again before it sleeps, so batches form
+by themselves.
+
+Once something is over (closed, controller gone, no engine starts), `refusal` says why; it is
+written once, every open future ends with it, and so does whatever is asked later.
+
+What this file must not know: ZeroMQ, and what a task's payload means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket as net
+import threading
+from typing import Any
+
+from headway import errors
+from headway.client import forks
+from headway.client.futures import KIND_CONNECTION, Future, exception_of, settle
+from headway.client.io import IoThread
+from headway.client.session import Function, Session
+from headway.client.spawn import ControllerProcess
+from headway.config import WireConfig
+from headway.core.events import ConditionSpec, TaskId, TaskOptions, format_task_id
+from headway.core.problems import KIND_CANCELLED, Problem
+from headway.core.states import TaskState
+from headway.wire import messages as m
+from headway.wire.endpoint import ConnectionInfo
+
+_log = logging.getLogger("headway.client")
+
+#: How long `close` waits for the thread: stopping a cluster, and then some. Only a user's
+#: callback that does not return makes it longer.
+_JOIN_S = 15.0
+
+#: A question that the controller has not answered by then is given up.
+_ANSWER_S = 30.0
+
+
+class Link:
+    """A client's connection to its controller; what any thread may do with it."""
+
+    def __init__(
+        self,
+        info: ConnectionInfo,
+        process: ControllerProcess | None,
+        *,
+        wire: WireConfig,
+        want_output: bool,
+        timeout_s: float,
+    ) -> None:
+        self.info = info
+        self.process = process
+        self.wire = wire
+        self.want_output = want_output
+        self.timeout_s = timeout_s
+        self.session: Session[Future[Any]] = Session(wire)
+        #: Reentrant: a signal handler or a finalizer may submit at any point.
+        self.lock = threading.RLock()
+        #: Told when the window opens.
+        self.room = threading.Condition(self.lock)
+        #: Why it is over; None while it is not. Written once.
+        self.refusal: Problem | None = None
+        self.is_forked = False
+        #: From the welcome on: the cluster's own name, and this client's number.
+        self.cluster = info.cluster
+        self.number = 0
+        self.welcomed = threading.Event()
+        #: Set by the io thread when it is about to sleep, so that it is woken only then.
+        self.is_asleep = False
+        self.is_stopping = False
+        self.wake_reader, self._wake_writer = net.socketpair()
+        self.wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        forks.register(self)
+        self._thread = threading.Thread(
+            target=IoThread(self).run, name="headway-client", daemon=True
+        )
+        self._thread.start()
+
+    # --- any thread -----------------------------------------------------------------------------
+
+    @property
+    def is_io_thread(self) -> bool:
+        """Whether the caller is this thread: a callback. It must not wait for itself."""
+        return threading.current_thread() is self._thread
+
+    def wait_welcomed(self) -> None:
+        """Wait until the controller let us in.
+
+        Raises:
+            ConnectionLost, ProtocolError, StartError: it did not, in the given time.
+        """
+        self.welcomed.wait()  # the thread sets it at its deadline at the latest
+        self.check_open()
+
+    def check_open(self) -> None:
+        """Raise what this connection ended with, if it has."""
+        if self.refusal is not None:
+            raise exception_of(self.refusal)
+
+    def submit(
+        self,
+        function: Function,
+        payload: bytes,
+        future: Future[Any],
+        inputs: list[TaskId] | None = None,
+        after: ConditionSpec | None = None,
+        follow: ConditionSpec | None = None,
+        options: TaskOptions | None = None,
+        keep: Any = None,
+    ) -> None:
+        """Ask for a task; waits while the window is full, unless this is a callback."""
+        session = self.session
+        if session.is_full:
+            self._wait_for_room()
+        with self.lock:
+            if self.refusal is not None:
+                self.check_open()
+            future.node = session.submit(
+                function, payload, future, inputs, after, follow, options, keep
+            )
+        if self.is_asleep:
+            self._wake()
+
+    def new_node(self) -> TaskId:
+        """An id for a task that fails before it is asked for."""
+        with self.lock:
+            self.check_open()
+            return self.session.new_node()
+
+    def submit_group(self, members: list[TaskId], keep: Any) -> TaskId:
+        """Make one node of many tasks. Sent before whatever is submitted after it."""
+        with self.lock:
+            self.check_open()
+            node = self.session.submit_group(members, keep)
+        self._wake()
+        return node
+
+    def cancel(self, tasks: list[TaskId]) -> None:
+        """Ask that `tasks` do not run."""
+        with self.lock:
+            self.check_open()
+            self.session.cancel(tasks)
+        self._wake()
+
+    def ask(self, what: str, node: TaskId | None = None) -> Any:
+        """The body of the controller's answer.
+
+        Raises:
+            HeadwayError: it could not answer, in its words, or the connection ended.
+            RuntimeError: this is a callback, which would wait for itself.
+        """
+        self.check_may_wait("this question")
+        arrived = threading.Event()
+        answers: list[m.Answer] = []
+
+        def put(answer: m.Answer) -> None:
+            answers.append(answer)
+            arrived.set()
+
+        with self.lock:
+            self.check_open()
+            number = self.session.ask(what, node, put)
+        self._wake()
+        try:
+            if not arrived.wait(_ANSWER_S):
+                raise errors.ConnectionLost(
+                    f"the controller did not answer {what!r} within {_ANSWER_S:g} s"
+                )
+        finally:
+            self.session.forget_question(number)
+        if answers[0].error:
+            self.check_open()
+            raise errors.HeadwayError(answers[0].error)
+        return answers[0].body
+
+    def check_may_wait(self, what: str) -> None:
+        """Raise if waiting for `what` here would wait forever."""
+        if self.is_forked:
+            self.check_open()
+        if self.is_io_thread:
+            raise RuntimeError(
+                f"{what} can't be waited for in a callback: it would wait for itself"
+            )
+
+    def wait_accepted(self, node: TaskId) -> None:
+        """Wait until the controller has heard of `node`, which was submitted here."""
+        with self.room:
+            while self.session.accepted_node < node and self.refusal is None:
+                if self.is_io_thread:
+                    return
+                self.room.wait(1.0)
+
+    def _wait_for_room(self) -> None:
+        if self.is_io_thread:
+            return
+        with self.room:
+            while self.session.is_full and self.refusal is None:
+                self.room.wait(1.0)  # a bound, so that nothing missed is missed for long
+
+    def _wake(self) -> None:
+        self.is_asleep = False
+        with contextlib.suppress(OSError):  # full: awake anyway; closed: nobody to wake
+            self._wake_writer.send(b"\0")
+
+    def request_stop(self) -> None:
+        """Let the thread stop everything, and do not wait: for finalizers, and callbacks."""
+        self.is_stopping = True
+        self._wake()
+
+    def close(self) -> None:
+        """Stop, and wait until the sockets are closed and an embedded cluster has ended."""
+        if self.is_forked:
+            return
+        self.request_stop()
+        if self.is_io_thread:
+            return
+        self._thread.join(_JOIN_S)
+        if self._thread.is_alive():
+            _log.warning("a callback of a future has kept close() waiting for %g s", _JOIN_S)
+            self.refuse(Problem(KIND_CONNECTION, "the client was closed"))
+            if self.process is not None:
+                self.process.stop()
+
+    def refuse(self, problem: Problem) -> None:
+        """It is over: open futures and questions end with `problem`, and so does what comes."""
+        with self.lock:
+            if self.refusal is None:
+                self.refusal = problem
+            open_futures = list(self.session.open.items())
+            self.session.open.clear()
+            questions = self.session.take_questions()
+            self.room.notify_all()
+        settle([(future, _unfinished(node, problem)) for node, future in open_futures])
+        for answered in questions:
+            answered(m.Answer(0, error=problem.text))
+        self.welcomed.set()
+
+    def close_wakers(self) -> None:
+        """Nobody need be woken any more."""
+        self._wake_writer.close()
+        self.wake_reader.close()
+
+    def after_fork(self) -> None:
+        """In a fork's child: this connection is the parent's."""
+        self.is_forked = True
+        self.lock = threading.RLock()  # the old one may be held by a thread that is not here
+        self.room = threading.Condition(self.lock)
+        self.welcomed.set()
+        self.refusal = Problem(
+            KIND_CONNECTION,
+            f"this Client belongs to the parent process (pid {os.getppid()}), and a fork can't "
+            "use it: make a new Client here",
+        )
+        self.close_wakers()
+        if self.process is not None:
+            self.process.forget()
+
+
+def _unfinished(node: TaskId, problem: Problem) -> m.Result:
+    """The end of a task whose own end will never be heard."""
+    cancelled = problem.kind == KIND_CANCELLED
+    text = f"task {format_task_id(node)} was not finished: {problem.text}"
+    return m.Result(
+        node,
+        TaskState.CANCELLED if cancelled else TaskState.LOST,
+        problem=Problem(problem.kind, text),
+    )

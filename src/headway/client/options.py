@@ -1,0 +1,221 @@
+"""A user's options, checked and made into what the core understands.
+
+Rule 1: every bad value raises here, at `options(...)`, naming the option and the value; a bad
+number never reaches a scheduler on another host. Rule 2: one function checks one kind of value.
+
+What this file must not know: sockets, threads, and what a task is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from headway.core.events import BACKOFF_S_MAX, DEFAULT_OPTIONS, EngineId, TaskOptions
+
+#: Priorities and counts travel as integers; nobody needs more than 32 bits of them.
+_INT_MAX = (1 << 31) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """One engine, as the controller saw it when it was asked.
+
+    `load` is the number of tasks it has, running or queued; `limit` how many it may have (None:
+    any number; 0: it is draining), `done` how many it ended, `resources` what it offers.
+    """
+
+    id: str
+    number: int
+    host: str = ""
+    pid: int = 0
+    state: str = ""
+    load: int = 0
+    limit: int | None = None
+    resources: dict[str, float] = field(default_factory=dict, hash=False)
+    done: int = 0
+    rss_bytes: int = 0
+
+    @classmethod
+    def from_answer(cls, row: Mapping[str, Any]) -> EngineInfo:
+        """The engine that one row of the controller's answer describes."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in row.items() if name in known})
+
+
+def _type_error(option: str, value: Any, expected: str) -> TypeError:
+    return TypeError(f"{option}={value!r} is not {expected}")
+
+
+def _number(option: str, value: Any, expected: str = "a number") -> float:
+    # __float__: numpy's numbers, Fraction and Decimal are numbers too; strings are not.
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise _type_error(option, value, expected)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _type_error(option, value, expected) from None
+    if math.isnan(number):
+        raise ValueError(f"{option} is NaN, not {expected}")
+    return number
+
+
+def seconds(option: str, value: Any) -> float | None:
+    """A duration; None and infinity are no bound."""
+    if value is None:
+        return None
+    number = _number(option, value, "a number of seconds")
+    if number < 0:
+        raise ValueError(f"{option}={value!r} is negative; it is a number of seconds")
+    return None if math.isinf(number) else number
+
+
+def count(option: str, value: Any, minimum: int, maximum: int = _INT_MAX) -> int:
+    """A whole number from `minimum` to `maximum`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise _type_error(option, value, "a whole number")
+    number = int(value.__index__())
+    if not minimum <= number <= maximum:
+        below = number < minimum
+        bound = f"at least {minimum}" if below else f"at most {maximum}"
+        raise ValueError(f"{option}={value!r} must be {bound}")
+    return number
+
+
+def flag(option: str, value: Any) -> bool:
+    """True or False, and no other value that Python takes for one."""
+    if not isinstance(value, bool):
+        raise _type_error(option, value, "True or False")
+    return value
+
+
+def text(option: str, value: Any) -> str:
+    """A string that can travel."""
+    if not isinstance(value, str):
+        raise _type_error(option, value, "a string")
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def resources(option: str, value: Any) -> dict[str, float] | None:
+    """Amounts by name, such as {"gpu": 1}; amounts of 0 ask for nothing."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise _type_error(option, value, 'amounts by name, such as {"gpu": 1}')
+    amounts: dict[str, float] = {}
+    for name, amount in value.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"{option}: the name {name!r} is not a string, or is empty")
+        number = _number(f"{option}[{name!r}]", amount)
+        if number < 0 or math.isinf(number):
+            how = "negative" if number < 0 else "infinite"
+            raise ValueError(f"{option}[{name!r}]={amount!r} is {how}")
+        amounts[name] = number
+    return amounts or None
+
+
+def targets(option: str, value: Any) -> list[EngineId] | None:
+    """Engines, named by id ("e0"), number or EngineInfo; one of them, or several."""
+    if value is None:
+        return None
+    if isinstance(value, str | int | EngineInfo) or not isinstance(value, Iterable):
+        return [_target(option, value)]
+    engines = list(dict.fromkeys(_target(option, entry) for entry in value))
+    if not engines:
+        raise ValueError(f"{option}={value!r} names no engine; leave it out to allow all engines")
+    return engines
+
+
+def _target(option: str, value: Any) -> EngineId:
+    if isinstance(value, EngineInfo):
+        return EngineId(value.number)
+    if isinstance(value, str):
+        digits = value.removeprefix("e")
+        if not (digits.isascii() and digits.isdecimal()) or len(digits) > 9:
+            raise ValueError(f"{option}: {value!r} is not an engine's id, such as 'e0'")
+        return EngineId(int(digits))
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise _type_error(option, value, "an engine's id (such as 'e0'), number or EngineInfo")
+    return EngineId(count(option, value, 0))
+
+
+def exceptions(option: str, value: Any) -> list[str] | None:
+    """The names of exception classes, given as classes or as "module.qualname"."""
+    if value is None:
+        return None
+    entries = [value] if isinstance(value, str | type) or not isinstance(value, Iterable) else value
+    names = [_exception(option, entry) for entry in entries]
+    if not names:
+        raise ValueError(f"{option}={value!r} names no exception; leave it out to retry on any")
+    return names
+
+
+def _exception(option: str, value: Any) -> str:
+    if isinstance(value, str):
+        if not value:
+            raise ValueError(f"{option}: '' is not the name of an exception class")
+        return value if "." in value else f"builtins.{value}"
+    if not (isinstance(value, type) and issubclass(value, BaseException)):
+        raise TypeError(f"{option}: {value!r} is not an exception class")
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _backoff(option: str, value: Any) -> float:
+    number = seconds(option, value)
+    if number is None or number > BACKOFF_S_MAX:
+        raise ValueError(f"{option}={value!r} must be at most {BACKOFF_S_MAX:g} seconds")
+    return number
+
+
+#: option -> the field of TaskOptions, and what makes its value of the user's.
+_CHECKS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "targets": ("targets", targets),
+    "wait_for_engines": ("wait_for_engines", flag),
+    "timeout": ("timeout_s", seconds),
+    "run_timeout": ("run_timeout_s", seconds),
+    "retries": ("retries", lambda option, value: count(option, value, 0)),
+    "retry_on": ("retry_on", exceptions),
+    "backoff": ("backoff_s", _backoff),
+    "crash_limit": ("crash_limit", lambda option, value: count(option, value, 1)),
+    "at_most_once": ("at_most_once", flag),
+    "priority": ("priority", lambda option, value: count(option, value, -_INT_MAX)),
+    "resources": ("resources", resources),
+    "label": ("label", text),
+}
+
+#: The options that name tasks; dependency.py checks them.
+CONDITIONS = ("after", "follow")
+
+ALL_OPTIONS = (*CONDITIONS, *_CHECKS)
+
+
+def check_names(settings: Mapping[str, Any]) -> None:
+    """Raise TypeError if an option is unknown; it suggests the nearest."""
+    for name in settings:
+        if name not in ALL_OPTIONS:
+            near = difflib.get_close_matches(name, ALL_OPTIONS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ALL_OPTIONS)}"
+            raise TypeError(f"unknown option {name!r}: {hint}")
+
+
+def task_options(settings: Mapping[str, Any]) -> TaskOptions | None:
+    """The TaskOptions of what the user set; None where all are the defaults.
+
+    Raises:
+        TypeError, ValueError: a value is wrong; the message names the option and the value.
+    """
+    values = {
+        _CHECKS[name][0]: _CHECKS[name][1](name, value)
+        for name, value in settings.items()
+        if name not in CONDITIONS
+    }
+    options = TaskOptions(**values)
+    if options.at_most_once and options.retries:
+        raise ValueError(
+            f"at_most_once=True and retries={options.retries} contradict each other: "
+            "a task that may run only once can't be tried again"
+        )
+    return None if options == DEFAULT_OPTIONS else options

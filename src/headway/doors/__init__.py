@@ -1,0 +1,1 @@
+"""Other ways in: each file makes headway look like an interface that people use already."""

@@ -1,0 +1,1 @@
+"""Engines, which run tasks, and the nanny, which starts and watches them."""

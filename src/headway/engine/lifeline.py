@@ -1,0 +1,70 @@
+"""How a process notices that the one that started it is gone, however that one ended.
+
+Its stdin is a pipe, whose other end the parent holds and never writes to: the end of the file
+there is the end of the parent. Since a fork of the parent may hold the pipe as well, the
+parent's id is looked at every second. On Linux the kernel kills an engine at once.
+
+What this file must not know: sockets, tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+
+#: How often the parent's id is looked at.
+_LOOK_S = 1.0
+
+_PR_SET_PDEATHSIG = 1
+
+
+def take_stdin() -> int:
+    """Move the lifeline away from stdin, which becomes empty: nobody else shall read from it."""
+    lifeline_fd = os.dup(0)
+    null_fd = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null_fd, 0)
+    os.close(null_fd)
+    return lifeline_fd
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Ask the kernel, where it can, to kill this process when its parent ends.
+
+    Raises:
+        SystemExit: the parent has ended already, so that the kernel won't notice.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        raise SystemExit(f"the process {parent_pid} that started this one is gone")
+
+
+def watch_in_thread(lifeline_fd: int, parent_pid: int) -> None:
+    """Kill this process and its children as soon as its parent is gone.
+
+    From a thread, since the main thread may be busy with a task for hours; and by SIGKILL,
+    since nobody is left whom anything could be told.
+    """
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(lifeline_fd, select.POLLIN)
+        while os.getppid() == parent_pid:
+            if poll.poll(_LOOK_S * 1000) and not os.read(lifeline_fd, 4096):
+                break
+        kill_own_group()
+
+    threading.Thread(target=watch, name="headway-lifeline", daemon=True).start()
+
+
+def kill_own_group() -> None:
+    """End this process, now, and with it its group if it leads one. Does not return."""
+    if os.getpgrp() == os.getpid():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)

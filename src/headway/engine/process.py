@@ -1,0 +1,215 @@
+"""The engine process: a main thread that runs tasks, and a receiver that feeds it.
+
+Two sockets, so that each has one owner: *commands* (the hello, and everything that is received)
+belongs to the receiver thread, which is heard also while a task runs; *results* (only sends)
+belongs to `Results` and its lock. The main thread waits without a timeout while there is
+nothing to run.
+
+The process ends by SIGTERM (from its nanny, or by a Bye), in the main thread and with
+everything sent; or at once, if its nanny is gone (lifeline.py) or the wire is broken.
+
+What this file must not know: how one task is run (runner.py), when results travel (results.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import zmq
+
+from headway.config import EngineConfig, WireConfig
+from headway.core.events import Outcome
+from headway.engine.gate import Gate
+from headway.engine.handshake import say_hello
+from headway.engine.output import OutputStream, as_text_io
+from headway.engine.queue import Assigned, TaskQueue
+from headway.engine.results import Results
+from headway.engine.runner import Function, Runner, stopped_outcome
+from headway.engine.status import StatusWriter
+from headway.errors import HeadwayError
+from headway.wire import codec
+from headway.wire import messages as m
+from headway.wire.endpoint import connect_dealer, read_connection_file
+
+#: Between threads that want to run Python. A tenth of a result's longest wait; the default of
+#: 5 ms would be all of it, where a task holds the interpreter.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What the nanny tells an engine that it starts."""
+
+    connection: Path
+    nanny: str
+    token: str
+    status_fd: int
+    #: A byte written there makes the nanny look at the status file.
+    notify_fd: int
+    host: str
+    resources: dict[str, float] = field(default_factory=dict)
+
+
+class EngineProcess:
+    """One engine, from its hello to its end. Made and run in the main thread."""
+
+    def __init__(self, options: EngineOptions, config: EngineConfig, wire: WireConfig) -> None:
+        """Connect, and be welcomed; the first tasks may come at once.
+
+        Raises:
+            HeadwayError: the controller can't be reached, or refused.
+        """
+        self._options = options
+        self._status = StatusWriter(options.status_fd)
+        self._look_at_s = 0.0
+        self._queue = TaskQueue()
+        self._functions: dict[bytes, Function] = {}
+        # A lock as the cheapest thing to wait for: released to wake the main thread.
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._gate = Gate(self._status, self._wake_main)
+        self._decoder = codec.to_engine()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        identity = f"engine-{options.token}".encode()
+        info = read_connection_file(options.connection)
+        self._commands = connect_dealer(self._context, info, identity, wire)
+        hello = m.EngineHello(
+            m.VERSION, options.token, options.nanny, os.getpid(), options.host, options.resources
+        )
+        self.number = say_hello(
+            self._commands, hello, self._decoder, wire.heartbeat_timeout_s
+        ).number
+        socket = connect_dealer(self._context, info, identity + b"/out", wire)
+        self._results = Results(socket, wire, config)
+        self._runner = Runner(
+            self._gate, self._results.output, wire.frame_bytes_max, self._announce_deadline
+        )
+
+    def run(self) -> None:
+        """Run tasks until SIGTERM; then send what is left, and return."""
+        self._take_over()
+        threading.Thread(target=self._receive, name="headway-receiver", daemon=True).start()
+        self._status.set_ready()
+        self._notify()
+        # SIGTERM, in the middle of a task: the status file says which. Nothing else gets out.
+        with contextlib.suppress(SystemExit):
+            self._run_tasks()
+        self._results.close()
+        self._context.term()  # the receiver closes its socket; what was sent last leaves
+
+    def _run_tasks(self) -> None:
+        gate, queue, results, run = self._gate, self._queue, self._results, self._runner.run
+        while not gate.stopping:
+            item = queue.begin()
+            if item is None:
+                queue.end()
+                results.flush()
+                self._wake.acquire()
+                continue
+            results.before(item.function)
+            results.add(run(item))
+            del item  # or its arguments stay in memory while nothing runs
+            gate.install()
+
+    def _take_over(self) -> None:
+        """Make the process the engine's: signals, streams, forks."""
+        self._gate.install()
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        output = self._results.output
+        sys.stdout = as_text_io(OutputStream(output, "stdout", 1))
+        sys.stderr = as_text_io(OutputStream(output, "stderr", 2))
+
+        def in_child() -> None:
+            # A fork of a task has none of our threads, and is not what the nanny means.
+            output.go_direct()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+        os.register_at_fork(after_in_child=in_child)
+
+    def _announce_deadline(self, now_s: float, deadline_s: float) -> None:
+        """Have the nanny look at `deadline_s`, unless it will look before that anyway."""
+        if now_s < self._look_at_s <= deadline_s:
+            return
+        self._look_at_s = deadline_s
+        self._status.set_look_at(deadline_s)
+        self._notify()
+
+    def _notify(self) -> None:
+        # Full: the nanny has yet to read, and will look. Gone: the lifeline will tell.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._options.notify_fd, b"!")
+
+    def _wake_main(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was woken already
+            self._wake.release()
+
+    # --- the receiver thread ---------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        # SIGTERM, SIGINT: for the main thread, or a call that blocks there is not cut short.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            while True:
+                self._on_message(self._decoder.decode(self._commands.recv_multipart()))
+        except zmq.ContextTerminated:
+            self._commands.close()
+        except HeadwayError as error:
+            _die(f"the engine ends: {error}")
+
+    def _on_message(self, message: m.ToEngine) -> None:
+        if isinstance(message, m.Assigned):
+            self._on_assigned(message)
+        elif isinstance(message, m.GiveBack):
+            returned = m.Returned(self._queue.give_back(message.tasks))
+            self._commands.send_multipart(codec.encode(returned))
+        elif isinstance(message, m.StopTasks):
+            self._on_stop_tasks(message)
+        elif isinstance(message, m.Refused):
+            _die(f"the engine ends: the controller refused: {message.reason}")
+        elif isinstance(message, m.Bye):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_assigned(self, message: m.Assigned) -> None:
+        # Dropped before new: one that was dropped, and is needed again, comes in one message.
+        for digest in message.dropped_functions:
+            self._functions.pop(digest, None)
+        for digest, payload in message.new_functions.items():
+            self._functions[digest] = Function(digest, bytes(payload))
+        functions = [
+            self._functions.get(digest) or Function(digest, None) for digest in message.functions
+        ]
+        count = len(functions)
+        self._queue.append(
+            [
+                Assigned(
+                    task,
+                    functions[task.function] if 0 <= task.function < count else Function(b"", None),
+                )
+                for task in message.tasks
+            ]
+        )
+        self._wake_main()
+
+    def _on_stop_tasks(self, message: m.StopTasks) -> None:
+        dropped, begun = self._queue.stop(message.tasks)
+        outcomes: list[Outcome] = [stopped_outcome(item.assignment) for item in dropped]
+        for outcome in outcomes:
+            self._results.add(outcome)
+        if outcomes:
+            self._results.flush()
+        if begun is not None:
+            self._gate.stop(begun)
+
+
+def _die(text: str) -> NoReturn:
+    """End the process at once, from any thread, and say why to the nanny."""
+    os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+    os._exit(1)

@@ -1,0 +1,154 @@
+"""However a program ends, nothing that it started stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.e2e.conftest import marked, wait_until
+
+SCRIPT = """
+import headway, sys, time
+
+def slow(n):
+    time.sleep(n)
+    return n
+
+def main():
+    client = headway.Client(engines=2)
+    client.wait_for_engines(2)
+    {body}
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def run(body: str) -> subprocess.Popen:
+    """A script that has a client and does `body`."""
+    script = SCRIPT.format(body=textwrap.indent(textwrap.dedent(body), "    ").strip())
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_script_that_ends_without_close_leaves_nothing():
+    process = run("client.submit(slow, 60); print(client.submit(abs, -3).result())")
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("3\n", 0), err
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_script_that_raises_ends_with_its_own_error():
+    process = run("client.submit(slow, 60); raise RuntimeError('mine')")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.strip().endswith("RuntimeError: mine")
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_ctrl_c_while_waiting_for_a_result_ends_at_once():
+    process = run("future = client.submit(slow, 60); print('ready', flush=True); future.result()")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGINT, 1, 130)
+    assert "KeyboardInterrupt" in err
+
+
+def test_a_client_that_is_killed_takes_its_cluster_along(nothing_left: str):
+    process = run("client.submit(slow, 60); print('ready', flush=True); time.sleep(60)")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    assert len(marked(nothing_left)) >= 5  # itself, controller, nanny, two engines
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("role", ["headway.controller", "headway.engine.nanny"])
+def test_what_is_left_ends_when_a_part_in_the_middle_is_killed(nothing_left: str, role: str):
+    process = run(
+        """
+        future = client.submit(slow, 60)
+        print('ready', flush=True)
+        try:
+            future.result(timeout=50)
+        except headway.errors.HeadwayError as error:
+            print(type(error).__name__, flush=True)
+        """
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    (victim,) = [p for p in marked(nothing_left) if role in p.cmdline()]
+    os.kill(victim.pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert out.strip() in ("ConnectionLost", "StartError", "EngineError"), (out, err)
+    wait_until(lambda: not marked(nothing_left), "everything to end")
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_tasks_print_to_the_terminal_of_the_client_prefixed_or_not_at_all():
+    body = """
+    def speak():
+        print('hello'); print('trouble', file=sys.stderr)
+        import os; os.write(1, b'raw\\n')
+    client.submit(speak).result()
+    quiet = headway.Client(engines=1, output=False)
+    quiet.submit(print, 'unheard').result()
+    quiet.close()
+    client.close()
+    """
+    process = run(body)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "] hello\n" in out
+    assert "] trouble\n" in err
+    assert "] raw\n" in out
+    assert "unheard" not in out + err
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_fork_of_the_client_neither_uses_nor_ends_its_cluster():
+    body = """
+    import os
+    pid = os.fork()
+    if not pid:
+        try:
+            client.submit(abs, 1)
+        except headway.errors.HeadwayError:
+            os._exit(7)
+        os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    print(client.submit(abs, -5).result())
+    """
+    process = run(body)
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("5\n", 0), err
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_very_many_submits_in_a_loop_neither_hang_nor_grow_the_clients_buffers():
+    body = """
+    total = 0
+    for n in range(100_000):
+        client.submit(abs, n)          # nobody keeps the future
+    last = client.submit(abs, -1)
+    assert last.result(timeout=50) == 1
+    for _ in range(500):
+        tasks = client.statistics()['tasks']
+        if sum(tasks.values()) <= 1:
+            break
+        time.sleep(0.05)
+    print(sum(tasks.values()))
+    """
+    process = run(body)
+    out, err = process.communicate(timeout=100)
+    assert (out, process.returncode) == ("1\n", 0), err
