@@ -1,7 +1,7 @@
-"""The scheduler's promises, one by one: placement, failure, time limits, what is remembered.
+"""The scheduler's promises, one by one: placement, recall, what is remembered, explain.
 
-Dependencies have a file of their own (test_dependencies.py), and a machine that tries everything
-against a naive model (test_machine.py).
+Failure has a file of its own (test_failure.py), and so have dependencies; a machine tries
+everything against a naive model (test_machine.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import pytest
 
 from headway.core import events as ev
 from headway.core.commands import Assign, Deliver, DropFunction, Recall, StopTask
-from headway.core.events import EngineId, ErrorInfo
-from headway.core.problems import KIND_IMPOSSIBLE, KIND_LOST, KIND_RAISED, KIND_TIMEOUT
+from headway.core.events import EngineId, ErrorInfo, TaskId
+from headway.core.explain import explain
+from headway.core.problems import KIND_IMPOSSIBLE
 from headway.core.states import TRANSITIONS, Cause, TaskState
 from headway.errors import InvariantViolation
 from tests.core.env import Env, delivered, placed
@@ -28,6 +29,11 @@ IMPOSSIBLE, TIMED_OUT = TaskState.IMPOSSIBLE, TaskState.TIMED_OUT
 @pytest.fixture
 def env() -> Env:
     return Env()
+
+
+def said_of(env: Env, task: TaskId) -> str:
+    """What the scheduler explains of `task`."""
+    return explain(env.scheduler, task, env.now)
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -182,7 +188,7 @@ def test_a_task_whose_needs_no_engine_meets_waits_and_says_so(env: Env):
     env.engine(gpu=1)
     task = env.submit(resources={"gpu": 4.0})
     assert env.state(task) is READY
-    assert "lacks gpu=4 (has 1)" in explain(env, task)
+    assert "lacks gpu=4 (has 1)" in said_of(env, task)
     engine = env.engine(gpu=4)
     assert env.said == [env.assign(task, engine)]
 
@@ -202,7 +208,7 @@ def test_a_task_that_waits_for_engines_waits_for_its_target_and_says_so(env: Env
     env.engine()
     task = env.submit(targets=[EngineId(7)], wait_for_engines=True)
     assert env.state(task) is READY
-    assert "e0 is not among its targets" in explain(env, task)
+    assert "e0 is not among its targets" in said_of(env, task)
     env.tell(ev.EngineJoined(EngineId(7), {}))
     assert env.state(task) is ASSIGNED
 
@@ -219,212 +225,21 @@ def test_an_engine_that_refuses_a_task_is_excluded_and_the_last_refusal_ends_it(
     env.quiet()
 
 
-# --- failure -------------------------------------------------------------------------------------
+def raising_scheme(loads):
+    raise RuntimeError("no idea")
 
 
-def test_a_function_that_raises_is_tried_again_as_often_as_allowed(env: Env):
-    env.engine()
-    task = env.submit(retries=2)
-    for attempt in (1, 2):
-        assert env.task(task).attempt == attempt
-        assert len(placed(env.fail(task))) == 1
-    env.fail(task)
-    assert env.state(task) is FAILED
-    assert env.delivered[task].problem.kind == KIND_RAISED
-    assert env.delivered[task].payload == b"exception"
+def beyond_scheme(loads):
+    return len(loads)
 
 
-def test_only_the_exceptions_of_retry_on_are_tried_again_bases_included(env: Env):
-    env.engine()
-    task = env.submit(retries=5, retry_on=["builtins.OSError"])
-    timeout = ErrorInfo(["builtins.TimeoutError", "builtins.OSError"], "slow")
-    assert len(placed(env.fail(task, timeout))) == 1
-    env.fail(task, ErrorInfo(["builtins.ValueError"], "wrong"))
-    assert env.state(task) is FAILED
-
-
-def test_a_backoff_doubles_and_the_task_waits_it_out(env: Env):
-    env.engine()
-    task = env.submit(retries=3, backoff_s=1.0)
-    for wait_s in (1.0, 2.0, 4.0):
-        env.fail(task)
-        assert env.state(task) is WAITING
-        assert "tries again" in explain(env, task)
-        assert placed(env.tick(wait_s * 0.99)) == []
-        assert env.scheduler.next_deadline_s() == pytest.approx(env.now + wait_s * 0.01)
-        assert len(placed(env.tick(wait_s * 0.011))) == 1
-    env.fail(task)
-    assert env.state(task) is FAILED
-
-
-def test_a_task_whose_engine_died_runs_elsewhere_and_the_old_result_is_stale(env: Env):
-    # Given a task running on one of two engines
+@pytest.mark.parametrize("name", ["raising_scheme", "beyond_scheme"])
+def test_a_users_scheme_that_fails_loses_no_task_and_is_told_of(name: str):
+    env = Env(scheme=f"{__name__}:{name}")
     env.engines(2)
-    task = env.submit()
-    e_old = env.task(task).engine
-    old = env.outcome(task, ev.RAN, payload=b"old")
-    # When its engine dies, Then it is placed on the other, as attempt 2
-    (again,) = placed(env.kill(e_old, started=task))
-    assert again[1] != e_old
-    assert env.task(task).attempt == 2
-    # And the answer of the first attempt, arriving late, changes nothing but a count
-    stale = env.scheduler.statistics().stale
-    assert env.tell(ev.Finished(e_old, [old])) == []
-    assert env.tell(ev.Finished(again[1], [old])) == []
-    assert env.scheduler.statistics().stale == stale + 2
-    env.finish(task, b"new")
-    assert env.delivered[task].payload == b"new"
-    env.quiet()
-
-
-def test_a_task_that_kills_its_engines_is_lost_at_its_crash_limit_and_says_how(env: Env):
-    task = env.submit(crash_limit=2)
-    for _ in range(2):
-        engine = env.engine()
-        env.kill(engine, started=task)
-    assert env.state(task) is LOST
-    problem = env.delivered[task].problem
-    assert problem.kind == KIND_LOST
-    assert "e0 was killed by SIGKILL; engine e1 was killed by SIGKILL" in problem.text
-
-
-def test_only_the_task_that_ran_is_charged_for_a_death_and_the_others_keep_their_order():
-    # Given an engine with a task that has run, one that runs, and two behind
-    env = Env(hwm=0)
-    engine = env.engine()
-    ran, culprit, next_a, next_b = env.submit_many(4, crash_limit=1)
-    # When it dies, and the nanny knows what it had begun
-    env.kill(engine, started=culprit)
-    # Then the culprit alone is lost; the rest run again, in their order
-    assert env.states([ran, culprit, next_a, next_b]) == [READY, LOST, READY, READY]
-    engine = env.engine()
-    assert [t for t, _ in placed(env.said)] == [ran, next_a, next_b]
-
-
-def test_when_nobody_knows_what_ran_every_task_of_the_engine_is_charged():
-    env = Env(hwm=0)
-    engine = env.engine()
-    tasks = env.submit_many(3, crash_limit=1)
-    env.kill(engine, known=False)
-    assert env.states(tasks) == [LOST] * 3
-
-
-def test_an_engine_stopped_on_purpose_charges_nobody():
-    env = Env(hwm=0)
-    engine = env.engine()
-    tasks = env.submit_many(3, crash_limit=1)
-    env.leave(engine, started=tasks[0])
-    assert env.states(tasks) == [READY] * 3
-
-
-def test_a_task_that_is_at_most_once_never_repeats_what_may_have_begun():
-    env = Env(hwm=0)
-    engine = env.engine()
-    begun, runs, waits = env.submit_many(3, at_most_once=True, retries=3)
-    env.leave(engine, started=runs)
-    assert env.states([begun, runs, waits]) == [LOST, LOST, READY]
-    env.engine()
-    env.fail(waits)
-    assert env.state(waits) is FAILED
-
-
-def test_an_engine_reports_one_outcome_an_attempt_and_repeats_change_nothing(env: Env):
-    engine = env.engine()
-    task = env.submit()
-    outcome = env.outcome(task, ev.RAN, payload=b"once")
-    env.tell(ev.Finished(engine, [outcome, outcome]))
-    env.tell(ev.Finished(engine, [outcome]))
-    assert env.scheduler.statistics().stale == 2
-    assert env.state(task) is SUCCEEDED
-
-
-def test_a_submission_sent_again_is_recognised(env: Env):
-    engine = env.engine()
-    spec = env.spec()
-    env.submit_specs(spec)
-    assert env.submit_specs(spec) == []
-    assert env.scheduler.statistics().duplicates == 1
-    assert list(env.scheduler.engines[engine].assigned) == [spec.id]
-
-
-# --- time limits ---------------------------------------------------------------------------------
-
-
-def test_a_timeout_bounds_the_queue_and_not_the_run(env: Env):
-    env.engine()
-    runs, waits = env.submit_many(2, timeout_s=10.0)
-    env.tick(10.0)
-    assert env.states([runs, waits]) == [ASSIGNED, TIMED_OUT]
-    assert env.delivered[waits].problem.kind == KIND_TIMEOUT
-    env.quiet()
-
-
-def test_a_timeout_is_armed_anew_when_a_task_comes_back_to_the_queue(env: Env):
-    engine = env.engine()
-    task = env.submit(timeout_s=10.0)
-    env.tick(9.0)
-    env.kill(engine, started=task)
-    env.tick(9.0)
-    assert env.state(task) is READY
-    env.tick(1.0)
-    assert env.state(task) is TIMED_OUT
-
-
-def test_timers_of_tasks_that_ended_leave_nothing_behind(env: Env):
-    env.engine()
-    for _ in range(500):
-        task = env.submit(timeout_s=1_000.0)
-        env.finish(task)
-        env.release(task)
-    assert len(env.scheduler.timers) == 0
-    assert len(env.scheduler.timers._heap) < 100
-
-
-# --- cancelling ----------------------------------------------------------------------------------
-
-
-def test_waiting_and_ready_tasks_are_cancelled_at_once(env: Env):
-    env.engine()
-    runs = env.submit()
-    ready, waiting = env.submit(), env.submit(after=[runs])
-    assert delivered(env.cancel(ready, waiting)) == {ready: CANCELLED, waiting: CANCELLED}
-    env.quiet()
-
-
-def test_a_task_on_an_engine_ends_as_the_engine_says(env: Env):
-    engine = env.engine()
-    dropped = env.submit()
-    assert env.cancel(dropped) == [StopTask(engine, dropped)]
-    assert env.cancel(dropped) == []
-    env.stopped(dropped)
-    assert env.state(dropped) is CANCELLED
-    ran = env.submit()
-    env.cancel(ran)
-    env.finish(ran)
-    assert env.state(ran) is SUCCEEDED
-
-
-@pytest.mark.parametrize("how", ["kill", "give_back", "fail"])
-def test_a_cancelled_task_does_not_run_again_whatever_happens_to_it(env: Env, how: str):
-    engine = env.engine()
-    task = env.submit(retries=3)
-    env.cancel(task)
-    if how == "kill":
-        env.kill(engine, started=task)
-    elif how == "give_back":
-        env.give_back(engine, task)
-    else:
-        env.fail(task)
-    assert env.state(task) is (FAILED if how == "fail" else CANCELLED)
-    env.quiet()
-
-
-def test_cancelling_what_has_ended_or_is_unknown_changes_nothing(env: Env):
-    env.engine()
-    task = env.submit()
-    env.finish(task)
-    assert env.cancel(task, env.next_id()) == []
-    assert env.state(task) is SUCCEEDED
+    assert env.states(env.submit_many(3)) == [ASSIGNED, ASSIGNED, READY]
+    assert name in env.scheduler.scheme_failure
+    assert "leastload chose in its place" in env.scheduler.scheme_failure
 
 
 # --- recall --------------------------------------------------------------------------------------
@@ -475,7 +290,7 @@ def test_a_draining_engine_gets_nothing_and_gives_back_what_it_has_not_begun():
     assert env.drain(engine) == [Recall(engine, tasks)]
     env.give_back(engine, *tasks[1:])
     assert env.states(tasks) == [ASSIGNED, READY, READY]
-    assert "draining" in explain(env, tasks[1])
+    assert "draining" in said_of(env, tasks[1])
 
 
 def test_hwm_auto_sends_short_tasks_in_depth_and_long_ones_two_by_two():
@@ -595,42 +410,36 @@ def test_a_chain_of_a_million_whose_head_fails_ends_without_recursion():
 # --- explain -------------------------------------------------------------------------------------
 
 
-def explain(env: Env, task) -> str:
-    from headway.core.explain import explain as core_explain
-
-    return core_explain(env.scheduler, task, env.now)
-
-
 def test_every_state_is_explained(env: Env):
     engine = env.engine()
     runs = env.submit(label="load")
-    assert "first in line" in explain(env, runs)
+    assert "first in line" in said_of(env, runs)
     env.start(runs)
-    assert "task 1-1 (load) runs on e0" in explain(env, runs)
+    assert "task 1-1 (load) runs on e0" in said_of(env, runs)
     waits = env.submit(after=[runs])
-    assert "waits for 1 more of 1 to succeed (open: 1-1 (load) running)" in explain(env, waits)
+    assert "waits for 1 more of 1 to succeed (open: 1-1 (load) running)" in said_of(env, waits)
     queued = env.submit()
-    assert "number 1 in the queue for any engine" in explain(env, queued)
+    assert "number 1 in the queue for any engine" in said_of(env, queued)
     timed_out = env.submit(timeout_s=1.0)
     env.tick(1.0)
-    assert "longer than its timeout of 1 s" in explain(env, timed_out)
+    assert "longer than its timeout of 1 s" in said_of(env, timed_out)
     env.cancel(queued)
-    assert "was cancelled" in explain(env, queued)
+    assert "was cancelled" in said_of(env, queued)
     downstream = env.submit(after=[waits])
     env.fail(runs)
-    assert "raised ValueError: no" in explain(env, runs)
-    assert "raised ValueError: no" in explain(env, waits)
-    assert "because of 1-2" in explain(env, downstream)
-    assert "1 step further up: task 1-1 (load) raised ValueError: no" in explain(env, downstream)
+    assert "raised ValueError: no" in said_of(env, runs)
+    assert "raised ValueError: no" in said_of(env, waits)
+    assert "because of 1-2" in said_of(env, downstream)
+    assert "1 step further up: task 1-1 (load) raised ValueError: no" in said_of(env, downstream)
     done = env.submit()
     env.finish(done)
-    assert "succeeded on e0" in explain(env, done)
+    assert "succeeded on e0" in said_of(env, done)
     lost = env.submit(crash_limit=1)
     env.kill(engine, started=lost)
-    assert "killed by SIGKILL" in explain(env, lost)
+    assert "killed by SIGKILL" in said_of(env, lost)
     orphan = env.submit()
-    assert "no engine is here" in explain(env, orphan)
-    assert "no task 1-999 is known" in explain(env, ev.task_id(env.me, 999))
+    assert "no engine is here" in said_of(env, orphan)
+    assert "no task 1-999 is known" in said_of(env, ev.task_id(env.me, 999))
 
 
 def test_statistics_count_tasks_by_state_and_what_happened(env: Env):

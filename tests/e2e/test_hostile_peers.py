@@ -153,8 +153,10 @@ def tcp_cluster(tmp_path, nothing_left):
     path = tmp_path / "cluster" / "connection.json"
     settings = {"engines": 1, "listen": "tcp://127.0.0.1:0", "connection": str(path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "headway.controller", "--embedded"]
-        + ["--settings", json.dumps(settings)],
+        [
+            *(sys.executable, "-m", "headway.controller"),
+            *("--embedded", "--settings", json.dumps(settings)),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

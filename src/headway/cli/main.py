@@ -40,7 +40,7 @@ def _ends_in_words() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("headway: interrupted; everything that was started has been stopped", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    except (HeadwayError, OSError) as error:
+    except (HeadwayError, OSError, ValueError) as error:
         typer.echo(f"headway: {type(error).__name__}: {error}", err=True)
         raise typer.Exit(EXIT_FAILED) from None
 
@@ -107,3 +107,68 @@ def demo(
 
         code = run(Settings(engines, limit, check, trace), Console(highlight=False))
     raise typer.Exit(code)
+
+
+@app.command()
+def start(
+    engines: Annotated[
+        int | None,
+        typer.Option(
+            "-n", "--engines", min=0, metavar="N", help="So many.", show_default="one a core"
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What clients on this host may call the cluster."),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Serve other hosts too, encrypted: tcp://HOST[:PORT].",
+            show_default="this host's user only",
+        ),
+    ] = None,
+    connection: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Where to write the connection file: who can read it may run tasks.",
+            show_default="the cluster's own directory",
+        ),
+    ] = None,
+    scheme: Annotated[
+        str,
+        typer.Option(
+            metavar="SCHEME",
+            help="leastload, lru, twobin, weighted, plainrandom, or your module:function.",
+        ),
+    ] = "leastload",
+    hwm: Annotated[
+        str,
+        typer.Option(metavar="N", help="Tasks outstanding on an engine; 0 is no limit."),
+    ] = "auto",
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
+    ] = None,
+) -> None:
+    """Start a cluster that stays, in the foreground, until Ctrl-C.
+
+    It prints where its connection file is; programs connect to it with headway.Client(FILE),
+    or headway.Client(NAME).
+
+    \b
+    Example:
+        headway start -n 4 --name lab --resource gpu=1
+    """
+    with _ends_in_words():
+        from rich.console import Console
+
+        from headway.cli.start import StartOptions, run
+
+        run(
+            StartOptions(engines, name, listen, connection, scheme, hwm, resource or []),
+            Console(highlight=False),
+        )

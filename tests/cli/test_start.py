@@ -1,0 +1,68 @@
+"""`headway start` serves until it is told to stop, and says what is wrong with what it was told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import headway
+from headway.cli.start import parse_hwm, parse_resources
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "headway", "start", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_started_cluster_serves_clients_until_it_is_told_to_stop(tmp_path: Path, stop: int):
+    path = tmp_path / "connection.json"
+    process = start("-n", "1", "--connection", str(path), "--resource", "gpu=1")
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == f"connection file: {path}"
+    with headway.Client(path) as client:
+        assert client.options(resources={"gpu": 1}).submit(abs, -4).result(timeout=30) == 4
+        (engine,) = client.engines()
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "stopped" in out
+    assert not path.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(engine.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--hwm", "some"], "--hwm some"),
+        (["--resource", "gpu"], "NAME=AMOUNT"),
+        (["--scheme", "leastlaod"], "did you mean 'leastload'"),
+        (["--listen", "udp://127.0.0.1"], "udp://127.0.0.1"),
+        (["--name", "../up"], "up"),
+    ],
+)
+def test_what_cannot_be_started_is_said_in_a_line(arguments: list[str], said: str):
+    process = start("-n", "1", *arguments)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_hwm_and_resources_are_read_from_text():
+    assert [parse_hwm(text) for text in ("auto", "0", "16")] == ["auto", 0, 16]
+    assert parse_resources(["gpu=2", "mem=0.5"]) == {"gpu": 2.0, "mem": 0.5}
+    for wrong in ("=1", "gpu=", "gpu=x", "gpu=-1", "gpu=nan", "gpu=inf"):
+        with pytest.raises(ValueError, match="NAME=AMOUNT"):
+            parse_resources([wrong])
