@@ -40,7 +40,7 @@ def independent(submit: Callable[..., Future[None]], tasks: int) -> float:
 def layered(client: headway.Client, tasks: int) -> float:
     """Tasks a second of the layered graph, submitted at once, dependencies and all."""
     start = time.perf_counter()
-    layer: list[headway.Future] = [client.submit(no_op) for _ in range(WIDTH)]
+    layer: list[headway.Future[None]] = [client.submit(no_op) for _ in range(WIDTH)]
     futures = list(layer)
     for _ in range(tasks // WIDTH - 1):
         layer = [client.submit(no_op, layer[n], layer[n - 1]) for n in range(WIDTH)]

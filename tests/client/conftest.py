@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_controller import FakeController
+from scripted_controller import FakeController
 
 import headway
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_controller import FakeController, wait_until
+from scripted_controller import FakeController, wait_until
 
 import headway
 from headway import Client, Dependency, errors
@@ -179,6 +179,17 @@ def test_a_future_of_another_client_of_the_cluster_is_as_good_as_ours(controller
     controller.release_held()
     assert second.result(10) == 4
     assert [t.id for t in controller.tasks()] == [first.node, second.node]
+
+
+def test_a_group_may_hold_futures_of_several_clients_of_the_cluster(controller, connect):
+    a, b = connect(controller), connect(controller)
+    group = b.group([a.submit(double, 1), b.submit(double, 2)])
+    assert b.options(after=group).submit(sum, group).result(10) == 6
+    # And a client may depend on a group of another one
+    assert a.options(after=group).submit(double, 1).result(10) == 2
+    assert [g.members for s in controller.of_type(m.Submit) for g in s.groups] == [
+        [future.node for future in group]
+    ]
 
 
 def test_a_future_of_another_cluster_is_refused_at_once(start_controller, connect):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_controller import DEADLINE_S, FakeController, wait_until
+from scripted_controller import DEADLINE_S, FakeController, wait_until
 
 from headway import Client, errors
 from headway.client import spawn

@@ -35,6 +35,7 @@ GOOD: list[tuple[dict[str, Any], TaskOptions | None]] = [
     ({"priority": -5}, TaskOptions(priority=-5)),
     ({"resources": {"gpu": 1}}, TaskOptions(resources={"gpu": 1.0})),
     ({"resources": {}}, None),
+    ({"resources": {"\udcff": 1}}, TaskOptions(resources={"\\udcff": 1.0})),
     ({"label": "load"}, TaskOptions(label="load")),
     ({"label": "\udcff"}, TaskOptions(label="\\udcff")),
     ({"targets": "e3"}, TaskOptions(targets=[3])),

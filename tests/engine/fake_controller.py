@@ -50,6 +50,7 @@ class FakeController:
         self.connection = directory / "connection.json"
         write_connection_file(self.connection, ConnectionInfo("test", address, pid=os.getpid()))
         self.refusal = refusal
+        self.heartbeat_timeout_s = 15.0
         self.engines = []
         self.heard = []
         self.nanny_identity = None
@@ -133,7 +134,8 @@ class FakeController:
             else:
                 number = len(self.engines)
                 self.engines.append(Engine(number, identity, message))
-            self.say(identity, m.Welcome(m.VERSION, "test", 1, number, 0.1, 15.0))
+            rhythm = (0.1, self.heartbeat_timeout_s)
+            self.say(identity, m.Welcome(m.VERSION, "test", 1, number, *rhythm))
 
     def messages(self, kind, sender=None):
         """All messages of one class so far; of one engine, if `sender` is given."""

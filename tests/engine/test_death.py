@@ -76,9 +76,7 @@ def test_memory_of_a_process_is_read_and_is_zero_for_one_that_is_gone():
         ("", "proc/vmstat", "pgfault 1\noom_kill 5\n"),
     ],
 )
-def test_kills_for_want_of_memory_are_counted_where_the_system_counts(
-    tmp_path, cgroup, file, text
-):
+def test_kills_for_want_of_memory_are_counted_where_the_system_counts(tmp_path, cgroup, file, text):
     for path, content in (("proc/self/cgroup", cgroup), (file, text)):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(content)

@@ -34,7 +34,7 @@ from headway.wire.messages import Result
 _CANCEL_WAIT_S = 2.0
 
 #: States in which nothing more comes of a cancel.
-_BEYOND_CANCEL = frozenset({"running", "succeeded", "failed", "impossible", "timed_out", "lost"})
+_BEYOND_CANCEL = frozenset({"succeeded", "failed", "impossible", "timed_out", "lost"})
 
 
 class Client:
@@ -219,10 +219,11 @@ class Client:
         return results
 
     def cancel(self, futures: Any) -> list[bool]:
-        """Cancel tasks, given as futures or ids: those that are not done and do not run.
+        """Cancel tasks, given as futures or ids. One that runs gets a KeyboardInterrupt.
 
-        Returns, in order, whether each is cancelled. Waits some seconds for that at most; in a
-        callback, or under an event loop, not at all: there, True says that the wish was sent.
+        Returns, in order, whether each is cancelled. Waits some seconds for that at most: a task
+        that ignores the interrupt goes on, and False says so. In a callback, or under an event
+        loop, it does not wait at all: there, True says that the wish was sent.
         """
         if isinstance(futures, Future | str | int):
             futures = [futures]
@@ -347,13 +348,14 @@ class Client:
     def _group_node(self, group: Group) -> TaskId:
         """The node of `group`, made when it is first needed."""
         owner = group._client
-        with owner._link.lock:
-            if not group.node:
-                foreign = [f for f in group if f._client is not owner]
-                for future in foreign:
-                    wait_accepted(future)
-                members = list(dict.fromkeys(future.node for future in group))
-                group.node = owner._link.submit_group(members, foreign or None)
+        if not group.node:
+            foreign = [future for future in group if future._client is not owner]
+            for future in foreign:
+                wait_accepted(future)  # not under the lock, which its acknowledgement may need
+            members = list(dict.fromkeys(future.node for future in group))
+            with owner._link.lock:
+                if not group.node:
+                    group.node = owner._link.submit_group(members, foreign or None)
         if owner is not self:
             owner._link.wait_accepted(group.node)
         return group.node

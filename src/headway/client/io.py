@@ -93,30 +93,29 @@ class IoThread:
             self._tear_down(context)
 
     def _serve(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        link = self._link
         token = uuid.uuid4().hex
         self._dealer = dealer = connect_dealer(
-            context, self._link.info, b"client-" + token.encode(), self._link.wire
+            context, link.info, b"client-" + token.encode(), link.wire
         )
         monitor = Monitor(dealer)
         poller = zmq.Poller()
         poller.register(dealer, zmq.POLLIN)
-        poller.register(self._link.wake_reader.fileno(), zmq.POLLIN)
+        poller.register(link.wake_reader.fileno(), zmq.POLLIN)
         poller.register(monitor.socket, zmq.POLLIN)
-        if self._link.process is not None:
-            poller.register(self._link.process.stderr_fd, zmq.POLLIN)
-            if self._link.process.end_fd is not None:
-                poller.register(self._link.process.end_fd, zmq.POLLIN)
-        hello = m.ClientHello(
-            m.VERSION, token, os.getpid(), net.gethostname(), self._link.want_output
-        )
-        self._send(hello)
+        if link.process is not None:
+            poller.register(link.process.stderr_fd, zmq.POLLIN)
+            if link.process.end_fd is not None:
+                poller.register(link.process.end_fd, zmq.POLLIN)
+        host = net.gethostname()
+        self._send(m.ClientHello(m.VERSION, token, os.getpid(), host, link.want_output))
         began_at = time.monotonic()
         try:
-            while self._link.refusal is None and not self._link.is_stopping:
+            while link.refusal is None and not link.is_stopping:
                 heard = self._hear(dealer)
                 self._send_waiting()
                 self._check_life(heard, monitor, began_at)
-                if self._link.number and not monitor.socket.closed:
+                if link.number and not monitor.socket.closed:
                     # ZeroMQ's own reconnects are not for us to hear of.
                     poller.unregister(monitor.socket)
                     monitor.close()
@@ -156,24 +155,24 @@ class IoThread:
         self._sent_at = time.monotonic()
 
     def _check_life(self, heard: bool, monitor: Monitor, began_at: float) -> None:
+        link = self._link
         now = time.monotonic()
         if now - self._turned_at > self._heartbeat_timeout_s / 3:
             # We ourselves were held up (stopped, or by a callback): others get another chance.
             self._heard_at = now
         self._turned_at = now
-        process = self._link.process
-        if process is not None and now - self._polled_at >= _PROCESS_POLL_S:
+        if link.process is not None and now - self._polled_at >= _PROCESS_POLL_S:
             self._polled_at = now
-            self._check_process(process)
-        if not self._link.number:
+            self._check_process(link.process)
+        if not link.number:
             failure = monitor.handshake_failure()
             if failure is not None:
                 raise errors.ConnectionLost(
-                    f"the controller at {self._link.info.address} refused our key: {failure}"
+                    f"the controller at {link.info.address} refused our key: {failure}"
                 )
-            if now - began_at > self._link.timeout_s:
+            if now - began_at > link.timeout_s:
                 raise errors.ConnectionLost(
-                    f"no controller answered at {self._link.info.address} within {self._link.timeout_s:g} s"
+                    f"no controller answered at {link.info.address} within {link.timeout_s:g} s"
                 )
             return
         if now - self._sent_at >= self._heartbeat_s:
@@ -181,7 +180,7 @@ class IoThread:
         # After hearing nothing only: what came while a callback ran counts.
         if not heard and now - self._heard_at > self._heartbeat_timeout_s:
             raise errors.ConnectionLost(
-                f"the controller at {self._link.info.address} has said nothing for "
+                f"the controller at {link.info.address} has said nothing for "
                 f"{now - self._heard_at:.1f} s"
             )
 
@@ -195,23 +194,24 @@ class IoThread:
             raise errors.ConnectionLost(end)
 
     def _sleep(self, poller: zmq.Poller) -> None:
-        wait_s = self._heartbeat_s / 2 if self._link.number else min(0.1, self._link.timeout_s)
-        self._link.is_asleep = True
+        link, process = self._link, self._link.process
+        wait_s = self._heartbeat_s / 2 if link.number else min(0.1, link.timeout_s)
+        link.is_asleep = True
         # Who put something in before this line did not wake us, who does so after it will.
-        if self._link.is_stopping or (self._link.session.has_waiting and self._link.number):
-            self._link.is_asleep = False
+        if link.is_stopping or (link.session.has_waiting and link.number):
+            link.is_asleep = False
             return
         ready = poller.poll(int(wait_s * 1000))
-        self._link.is_asleep = False
+        link.is_asleep = False
         for source, _ in ready:
-            if source == self._link.wake_reader.fileno():
+            if source == link.wake_reader.fileno():
                 with contextlib.suppress(BlockingIOError):
-                    self._link.wake_reader.recv(4096)
-            elif self._link.process is None:
+                    link.wake_reader.recv(4096)
+            elif process is None:
                 continue
-            elif source == self._link.process.end_fd:
-                self._check_process(self._link.process)
-            elif source == self._link.process.stderr_fd and not self._link.process.drain_stderr():
+            elif source == process.end_fd:
+                self._check_process(process)
+            elif source == process.stderr_fd and not process.drain_stderr():
                 poller.unregister(source)
                 self._polled_at = 0.0  # look at the process now
 
@@ -282,21 +282,22 @@ class IoThread:
 
     def _tear_down(self, context: zmq.Context[zmq.Socket[bytes]] | None) -> None:
         """Close everything, whatever state it is in; the last thing that the thread does."""
-        with self._link.lock:
-            was_open = self._link.refusal is None
+        link = self._link
+        with link.lock:
+            was_open = link.refusal is None
             if was_open:
-                self._link.refusal = Problem(KIND_CONNECTION, "this client was closed")
+                link.refusal = Problem(KIND_CONNECTION, "this client was closed")
         if was_open:
-            self._link.refuse(Problem(KIND_CANCELLED, "the client was closed"))
+            link.refuse(Problem(KIND_CANCELLED, "the client was closed"))
         self._printer.flush()
         with contextlib.ExitStack() as stack:  # each of these, whatever the others raise
-            stack.callback(forks.closed, self._link)
-            stack.callback(self._link.close_wakers)
-            if self._link.process is not None:
-                stack.callback(self._link.process.stop)
+            stack.callback(forks.closed, link)
+            stack.callback(link.close_wakers)
+            if link.process is not None:
+                stack.callback(link.process.stop)
             if context is not None:
                 stack.callback(context.term)
             if self._dealer is not None:
                 # It lingers for a bounded time (see endpoint.py) if there is somebody to hear it.
                 stack.callback(self._dealer.close, None if was_open else 0)
-                self._send(m.Shutdown() if self._link.process is not None else m.Bye("closed"))
+                self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))

@@ -109,6 +109,7 @@ def resources(option: str, value: Any) -> dict[str, float] | None:
     for name, amount in value.items():
         if not isinstance(name, str) or not name:
             raise TypeError(f"{option}: the name {name!r} is not a string, or is empty")
+        name = text(option, name)
         number = _number(f"{option}[{name!r}]", amount)
         if number < 0 or math.isinf(number):
             how = "negative" if number < 0 else "infinite"

@@ -106,17 +106,24 @@ class EngineProcess:
 
     def _run_tasks(self) -> None:
         gate, queue, results, run = self._gate, self._queue, self._results, self._runner.run
+        has_run = False
         while not gate.stopping:
             item = queue.begin()
             if item is None:
                 queue.end()
                 results.flush()
+                if has_run:
+                    gate.install()
+                    has_run = False
                 self._wake.acquire()
                 continue
-            results.before(item.function)
+            # The signals are taken back before a task that may be long, not after each: looking
+            # at them costs as much as three short tasks.
+            if results.before(item.function) and has_run:
+                gate.install()
             results.add(run(item))
+            has_run = True
             del item  # or its arguments stay in memory while nothing runs
-            gate.install()
 
     def _take_over(self) -> None:
         """Make the process the engine's: signals, streams, forks."""

@@ -64,19 +64,24 @@ class Results:
             self._pending.append(outcome)
             self._pending_bytes += len(cast("bytes", outcome.payload))
 
-    def before(self, function: Function) -> None:
-        """A task with `function` is about to begin: send what must not wait for its end."""
+    def before(self, function: Function) -> bool:
+        """A task with `function` is about to begin: send what must not wait for its end.
+
+        False if it will end so soon that everything may wait for it.
+        """
+        is_short = function.run_mean_s < self._config.short_task_s
         if not self._pending:
-            return
+            return not is_short
         if (
-            function.run_mean_s < self._config.short_task_s
+            is_short
             and time.monotonic() - self._oldest_s < self._config.flush_after_s
             and self._pending_bytes < self._wire.batch_bytes
             and len(self._pending) < self._wire.batch_tasks_max
         ):
             self._wake_flusher()
-            return
+            return False
         self.flush()
+        return True
 
     def flush(self) -> None:
         """Send everything that waits, now."""

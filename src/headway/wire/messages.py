@@ -234,7 +234,7 @@ class GiveBack(Struct, tag="give-back", frozen=True):
 
 
 class StopTasks(Struct, tag="stop-tasks", frozen=True):
-    """Tasks to drop if not begun. Each that was is answered by an outcome, STOPPED."""
+    """Tasks to drop, or to interrupt if they run: the answer to each that was is STOPPED."""
 
     tasks: list[TaskId]
 
