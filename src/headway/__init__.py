@@ -2,14 +2,24 @@
 
 with headway.Client(engines=2) as client:
     print(client.submit(pow, 2, 10).result())
+
+The public names are imported when they are first used: engines and controllers import this
+package too, and start faster without the client, which they have no use for.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from headway import errors
-from headway.client.client import Client
-from headway.client.dependency import Dependency
-from headway.client.futures import Future, Group
-from headway.client.options import EngineInfo
-from headway.doors.executor import Executor
+
+if TYPE_CHECKING:
+    from headway.client.client import Client
+    from headway.client.dependency import Dependency
+    from headway.client.futures import Future, Group
+    from headway.client.options import EngineInfo
+    from headway.doors.executor import Executor
 
 __version__ = "0.1.0"
 
@@ -26,3 +36,26 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "errors",
     "__version__",
 ]
+
+#: Where each name that is imported on first use lives.
+_HOMES = {
+    "Client": "headway.client.client",
+    "Dependency": "headway.client.dependency",
+    "EngineInfo": "headway.client.options",
+    "Executor": "headway.doors.executor",
+    "Future": "headway.client.futures",
+    "Group": "headway.client.futures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headway' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

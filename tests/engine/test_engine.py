@@ -262,6 +262,7 @@ def test_an_interrupt_that_comes_too_late_is_harmless(controller):
 def test_a_bye_ends_the_engine_also_while_a_task_runs(controller, gate_file, busy):
     [engine] = controller.start()
     controller.assign(engine, (noop,))
+    controller.wait_outcomes(1)
     if busy:
         controller.assign(engine, (wait_for_file, gate_file), first=2)
         controller.wait_running(engine, 2)

@@ -86,3 +86,11 @@ def test_a_task_that_prints_without_end_waits_and_loses_nothing(output, monkeypa
     thread.join()
     # Then all of it comes
     assert taken == "x" * 1_000
+
+
+def test_a_finalizer_that_prints_in_the_middle_of_everything_does_not_hang(output, monkeypatch):
+    monkeypatch.setattr(out, "_CHARS_MAX", 1)
+    monkeypatch.setattr(out, "_WAITS_MAX", 2)
+    with output._lock:
+        out.OutputStream(output, "stdout", 1).write("bye")
+    assert "".join(line.text for line in output.take()) == "bye"

@@ -140,6 +140,13 @@ def test_an_exception_that_cannot_be_described_is_told_all_the_same(bench):
     assert "Indescribable that could not be described" in str(told(outcome))
 
 
+class TerminatesWhenDescribed(Exception):
+    def __str__(self):
+        if not current.gate.stopping:
+            signal.raise_signal(signal.SIGTERM)
+        return "described"
+
+
 class Indescribable(Exception):
     def __str__(self):
         raise SystemExit
@@ -281,6 +288,25 @@ def test_sigterm_ends_the_engine_and_leaves_the_task_running_in_the_status_file(
         bench.run(signal.raise_signal, signal.SIGTERM, task=5)
     assert bench.gate.stopping
     assert (bench.seen.read().task, bench.seen.read().busy) == (5, True)
+
+
+def terminate_and_raise():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except SystemExit:
+        raise ValueError("clean-up failed") from None
+
+
+def test_a_task_whose_clean_up_fails_at_sigterm_has_no_outcome_either(bench):
+    with pytest.raises(SystemExit):
+        bench.run(terminate_and_raise)
+
+
+def test_a_task_that_raised_just_before_sigterm_has_its_outcome(bench):
+    # Given SIGTERM while the exception is being described, when the task's code has ended
+    outcome = bench.run(raise_it, TerminatesWhenDescribed())
+    assert outcome.status == ev.RAISED
+    assert bench.gate.stopping
 
 
 def test_sigterm_between_tasks_wakes_the_main_thread(bench):

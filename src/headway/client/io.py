@@ -150,8 +150,9 @@ class IoThread:
 
     def _send(self, message: Any, large: Any = ()) -> None:
         assert self._dealer is not None
-        # The socket has no limit of its own (see endpoint.py): it never blocks, never drops.
-        self._dealer.send_multipart(codec.encode(message, large), copy=not large)
+        # The socket has no limit of its own (see endpoint.py): it never drops, and has no reason
+        # to block, but when a handshake was refused and nobody is there any more: not then either.
+        self._dealer.send_multipart(codec.encode(message, large), zmq.NOBLOCK, copy=not large)
         self._sent_at = time.monotonic()
 
     def _check_life(self, heard: bool, monitor: Monitor, began_at: float) -> None:
@@ -300,4 +301,5 @@ class IoThread:
             if self._dealer is not None:
                 # It lingers for a bounded time (see endpoint.py) if there is somebody to hear it.
                 stack.callback(self._dealer.close, None if was_open else 0)
-                self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))
+                with contextlib.suppress(zmq.Again):  # nobody is there to hear it
+                    self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))

@@ -24,7 +24,16 @@ from headway.engine.status import INTERRUPT_ASKED, StatusWriter
 class Gate:
     """Open while a task's own code runs. Made, and entered, in the main thread."""
 
-    __slots__ = ("_is_open", "_item", "_on_stop", "_stop_item", "interrupted", "status", "stopping")
+    __slots__ = (
+        "_is_open",
+        "_item",
+        "_on_stop",
+        "_stop_item",
+        "interrupted",
+        "status",
+        "stopping",
+        "terminated",
+    )
 
     def __init__(self, status: StatusWriter, on_stop: Callable[[], None]) -> None:
         """`on_stop` is called by SIGTERM when no task runs, and must not raise."""
@@ -33,6 +42,8 @@ class Gate:
         self.interrupted = 0
         #: SIGTERM came: the engine ends.
         self.stopping = False
+        #: It came while a task's code ran, and raised there.
+        self.terminated = False
         self._is_open = False
         self._item: object = None
         self._stop_item: object = None
@@ -88,5 +99,6 @@ class Gate:
         self.stopping = True
         if self._is_open:
             self._is_open = False
+            self.terminated = True
             raise SystemExit
         self._on_stop()

@@ -16,6 +16,7 @@ import select
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 #: How often the parent's id is looked at.
 _LOOK_S = 1.0
@@ -62,7 +63,13 @@ def watch_in_thread(lifeline_fd: int, parent_pid: int) -> None:
     threading.Thread(target=watch, name="headway-lifeline", daemon=True).start()
 
 
-def kill_own_group() -> None:
+def die(text: str) -> NoReturn:
+    """End this process at once, from any thread, and say why on the real stderr."""
+    os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+    os._exit(1)
+
+
+def kill_own_group() -> NoReturn:
     """End this process, now, and with it its group if it leads one. Does not return."""
     if os.getpgrp() == os.getpid():
         with contextlib.suppress(ProcessLookupError):

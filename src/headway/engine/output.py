@@ -24,6 +24,9 @@ from headway.wire.messages import Printed
 #: Characters gathered before a writer waits: some ten thousand lines.
 _CHARS_MAX = 1 << 20
 _WAIT_S = 0.002
+#: And so many times at most: a finalizer that prints may run in the middle of sending, and would
+#: wait for itself.
+_WAITS_MAX = 500
 
 
 class Output:
@@ -34,7 +37,8 @@ class Output:
         #: The task that runs now. Written by the main thread.
         self.task: TaskId | None = None
         self._on_text = on_text
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may run a finalizer that prints under this lock.
+        self._lock = threading.RLock()
         self._parts: list[tuple[TaskId | None, str, str]] = []
         self._chars = 0
         self._is_direct = False
@@ -57,8 +61,10 @@ class Output:
                 self._parts.append((self.task, stream, piece))
                 self._chars += len(piece)
             self._on_text()
-            while self._chars > _CHARS_MAX and not self._is_direct:
+            waits = 0
+            while self._chars > _CHARS_MAX and not self._is_direct and waits < _WAITS_MAX:
                 time.sleep(_WAIT_S)
+                waits += 1
 
     def take(self) -> list[Printed]:
         """All text gathered so far; neighbours of one task and stream are one."""

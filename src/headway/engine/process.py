@@ -18,9 +18,9 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 import zmq
 
@@ -28,6 +28,7 @@ from headway.config import EngineConfig, WireConfig
 from headway.core.events import Outcome
 from headway.engine.gate import Gate
 from headway.engine.handshake import say_hello
+from headway.engine.lifeline import die
 from headway.engine.output import OutputStream, as_text_io
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.results import Results
@@ -68,6 +69,8 @@ class EngineProcess:
         """
         self._options = options
         self._status = StatusWriter(options.status_fd)
+        os.close(options.status_fd)
+        os.set_inheritable(options.notify_fd, False)  # not for what tasks start
         self._look_at_s = 0.0
         self._queue = TaskQueue()
         self._functions: dict[bytes, Function] = {}
@@ -169,7 +172,9 @@ class EngineProcess:
         except zmq.ContextTerminated:
             self._commands.close()
         except HeadwayError as error:
-            _die(f"the engine ends: {error}")
+            die(f"the engine ends: {error}")
+        except BaseException:  # a bug of ours: an engine that hears nothing must not stay
+            die(f"the engine ends: its receiver failed\n{traceback.format_exc()}")
 
     def _on_message(self, message: m.ToEngine) -> None:
         if isinstance(message, m.Assigned):
@@ -180,7 +185,7 @@ class EngineProcess:
         elif isinstance(message, m.StopTasks):
             self._on_stop_tasks(message)
         elif isinstance(message, m.Refused):
-            _die(f"the engine ends: the controller refused: {message.reason}")
+            die(f"the engine ends: the controller refused: {message.reason}")
         elif isinstance(message, m.Bye):
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -214,9 +219,3 @@ class EngineProcess:
             self._results.flush()
         if begun is not None:
             self._gate.stop(begun)
-
-
-def _die(text: str) -> NoReturn:
-    """End the process at once, from any thread, and say why to the nanny."""
-    os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
-    os._exit(1)

@@ -15,12 +15,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import traceback
 from typing import cast
 
 import zmq
 
 from headway.config import EngineConfig, WireConfig
 from headway.core.events import Outcome
+from headway.engine.lifeline import die
 from headway.engine.output import Output
 from headway.engine.runner import Function
 from headway.wire import codec
@@ -125,6 +127,12 @@ class Results:
                 self._wake.release()
 
     def _flush_late(self) -> None:
+        try:
+            self._flush_until_closed()
+        except BaseException:  # a bug of ours: results would wait for hours, and nobody know
+            die(f"the engine ends: its flusher failed\n{traceback.format_exc()}")
+
+    def _flush_until_closed(self) -> None:
         while not self._is_closed:
             self._flusher_sleeps = True
             if not (self._pending or self.output or self._is_closed):

@@ -108,8 +108,8 @@ class Runner:
             finally:
                 gate.leave()
         except BaseException as raised:
-            if gate.stopping:
-                raise
+            if gate.terminated:  # also where the task made an error of its own of it
+                raise SystemExit from None
             error = raised
         run_s = time.perf_counter() - began_s
         outcome = Outcome(task, assignment.attempt, RAN, b"", started_at_s, run_s)
