@@ -74,6 +74,8 @@ class Controller:
         self._epoch = 1
         #: Deaths reported, and when to believe them.
         self._deaths: list[tuple[float, EnginePeer, ev.EngineLeft]] = []
+        #: What clients asked in this turn.
+        self._questions: list[tuple[ClientPeer, m.Ask]] = []
         #: Why no engine can be started, once that is known.
         self._fatal = ""
         self._chores_at_s = 0.0
@@ -160,6 +162,10 @@ class Controller:
             self._chores_at_s = now + self._wire.heartbeat_s
             self._do_chores(now)
         self.scheduler.place(now, commands)
+        # Answered when everything is in its place: what waits then, waits for a reason.
+        for asker, question in self._questions:
+            self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
+        self._questions.clear()
         self._outbox.put(commands)
         commands.clear()
         self._outbox.flush()
@@ -331,7 +337,7 @@ class Controller:
         self._tell(ev.CancelAsked(peer.number, message.tasks), now)
 
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
-        self._outbox.say(peer, answer(message, self.scheduler, self.peers, now))
+        self._questions.append((peer, message))
 
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         self.stop_reason = "a client shut the cluster down"
