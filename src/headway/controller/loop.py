@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -23,7 +24,7 @@ import zmq
 from headway.config import SchedulerConfig, WireConfig
 from headway.controller.answers import answer
 from headway.controller.outbox import Outbox
-from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
+from headway.controller.peers import RESULTS_SUFFIX, ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.core import events as ev
 from headway.core.commands import Command
 from headway.core.events import ClientId, EngineId, format_engine_id
@@ -38,6 +39,9 @@ _MESSAGES_A_TURN = 200
 #: A death that a nanny reports is believed this much later: what the engine itself had sent
 #: before travels on another connection, and counts if it is there by then.
 _DEATH_DELAY_S = 0.005
+#: While messages wait that were not taken in, nobody is given up, since theirs may be among
+#: them; but under a load that never ends not for longer than this.
+_BACKLOG_PATIENCE_S = 1.0
 
 
 class Controller:
@@ -73,12 +77,14 @@ class Controller:
         self._engines_seen = 0
         self._epoch = 1
         #: Deaths reported, and when to believe them.
-        self._deaths: list[tuple[float, EnginePeer, ev.EngineLeft]] = []
+        self._deaths: deque[tuple[float, EnginePeer, ev.EngineLeft]] = deque()
         #: What clients asked in this turn.
         self._questions: list[tuple[ClientPeer, m.Ask]] = []
         #: Why no engine can be started, once that is known.
         self._fatal = ""
         self._chores_at_s = 0.0
+        #: The last turn ended with something to send or to place.
+        self._unfinished = False
         self._scheme_failure_said = False
         self._parent = os.getppid()
         self.stop_reason: str | None = None
@@ -133,6 +139,8 @@ class Controller:
 
     def _patience_ms(self) -> int:
         """How long nothing needs to be done unless a message comes."""
+        if self._unfinished:
+            return 0
         now = time.monotonic()
         at_s = self._chores_at_s
         deadline_s = self.scheduler.next_deadline_s()
@@ -145,22 +153,17 @@ class Controller:
 
     def _turn(self, now: float) -> None:
         """Take in what waits, then place once, then send."""
-        for _ in range(_MESSAGES_A_TURN):
-            try:
-                frames = self._router.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            self._receive(frames[0], frames[1:], now)
+        heard_s = now if self._take_in(now) else now - _BACKLOG_PATIENCE_S
         commands = self._commands
-        while self._deaths and self._deaths[0][0] <= now:
-            _, peer, event = self._deaths.pop(0)
+        while self._deaths and self._deaths[0][0] <= heard_s:
+            _, peer, event = self._deaths.popleft()
             self._lose_engine(peer, event, now)
         deadline_s = self.scheduler.next_deadline_s()
         if deadline_s is not None and deadline_s <= now:
             self.scheduler.tick(now, commands)
         if now >= self._chores_at_s:
             self._chores_at_s = now + self._wire.heartbeat_s
-            self._do_chores(now)
+            self._do_chores(now, heard_s)
         self.scheduler.place(now, commands)
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
@@ -172,6 +175,17 @@ class Controller:
         unreachable, self._outbox.unreachable = self._outbox.unreachable, []
         for gone in unreachable:
             self._on_unreachable(gone, now)
+        self._unfinished = bool(unreachable)
+
+    def _take_in(self, now: float) -> bool:
+        """Hear what waits, up to a turn's worth; whether that was all."""
+        for _ in range(_MESSAGES_A_TURN):
+            try:
+                frames = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return True
+            self._receive(frames[0], frames[1:], now)
+        return False
 
     def _tell(self, event: ev.Event, now: float) -> None:
         self.scheduler.handle(event, now, self._commands)
@@ -197,9 +211,10 @@ class Controller:
         peer.heard_at_s = now
         try:
             message = peer.decoder.decode(frames)
-            self._handlers[type(message)](peer, message, now)
-        except KeyError:
-            self._refuse(peer, "a hello on a connection that has introduced itself", now)
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                raise ProtocolError("a hello on a connection that has introduced itself")
+            handler(peer, message, now)
         except ProtocolError as error:
             self._refuse(peer, str(error), now)
 
@@ -207,17 +222,18 @@ class Controller:
         try:
             hello = self._hello.decode(frames)
         except ProtocolError as error:
-            reason = f"not a hello of headway protocol {m.VERSION}: {error}"
-            self.peers.ban(identity)
-            self._send(identity, codec.encode(m.Refused(reason)))
+            self._turn_away(identity, f"not a hello of headway protocol {m.VERSION}: {error}")
             return
         if hello.version != m.VERSION:
-            reason = (
+            self._turn_away(
+                identity,
                 f"this peer speaks headway protocol {hello.version}, the controller {m.VERSION}: "
-                f"install the same version of headway on both"
+                f"install the same version of headway on both",
             )
-            self.peers.ban(identity)
-            self._send(identity, codec.encode(m.Refused(reason)))
+        elif identity.endswith(RESULTS_SUFFIX):
+            self._turn_away(
+                identity, f"a hello on a connection for results ({RESULTS_SUFFIX.decode()})"
+            )
         elif isinstance(hello, m.ClientHello):
             self._welcome_client(identity, hello, now)
         elif isinstance(hello, m.EngineHello):
@@ -239,6 +255,8 @@ class Controller:
                 wire.heartbeat_timeout_s,
             ),
         )
+        # The welcome must be the first thing that a peer hears: before any task or output.
+        self._outbox.flush()
 
     def _welcome_client(self, identity: bytes, hello: m.ClientHello, now: float) -> None:
         self._clients_seen += 1
@@ -253,15 +271,16 @@ class Controller:
         self._engines_seen += 1
         peer = EnginePeer(identity, number, hello, now)
         self._welcome(peer, number)
-        # The welcome must be the first thing that the engine hears: send it before any task.
-        self._outbox.flush()
         self._tell(ev.EngineJoined(number, hello.resources, hello.host, hello.pid), now)
 
     def _refuse(self, peer: Peer, reason: str, now: float) -> None:
         """`peer` broke the protocol: tell it so, and hear it no more."""
-        self.peers.ban(peer.identity)
-        self._send(peer.identity, codec.encode(m.Refused(reason)))
+        self._turn_away(peer.identity, reason)
         self._lose(peer, f"broke the protocol: {reason}", now)
+
+    def _turn_away(self, identity: bytes, reason: str) -> None:
+        self.peers.ban(identity)
+        self._send(identity, codec.encode(m.Refused(reason)))
 
     def _on_unreachable(self, peer: Peer, now: float) -> None:
         """A message found nobody at `peer`'s end.
@@ -269,6 +288,8 @@ class Controller:
         Of an engine its nanny knows more: it has told of its death, or is about to; if the
         engine lives after all, it missed a message, and has to go.
         """
+        if self.peers.find(peer.identity) is not peer:
+            return
         why = "lost its connection"
         nanny = self.peers.nannies.get(peer.hello.nanny) if isinstance(peer, EnginePeer) else None
         if nanny is None or not isinstance(peer, EnginePeer):
@@ -324,7 +345,15 @@ class Controller:
         if message.new_functions:
             functions: Any = message.new_functions  # the codec has put the payloads in place
             self._tell(ev.FunctionsDeclared(peer.number, functions), now)
+        counters = self.scheduler.counters
+        ignored = counters.invalid + counters.duplicates
         self._tell(ev.Submitted(peer.number, message.functions, message.groups, message.tasks), now)
+        ignored = counters.invalid + counters.duplicates - ignored
+        if ignored:  # its client would wait for them for ever
+            raise ProtocolError(
+                f"{ignored} of the {len(message.tasks) + len(message.groups)} nodes of batch "
+                f"{message.batch} are not this client's, or not above those before them"
+            )
         self._outbox.say(peer, m.Accepted(peer.batch))
 
     def _on_release(self, peer: ClientPeer, message: m.Release, now: float) -> None:
@@ -396,8 +425,9 @@ class Controller:
 
     # --- chores ----------------------------------------------------------------------------------
 
-    def _do_chores(self, now: float) -> None:
-        """Once a heartbeat: signs of life, and who gives none."""
+    def _do_chores(self, now: float, heard_s: float) -> None:
+        """Once a heartbeat: signs of life, and who gives none. All that was sent before
+        `heard_s` was heard."""
         if self._lifeline is not None and os.getppid() != self._parent:
             # A fork of the owner may hold the other end of the lifeline.
             self.stop_reason = "its owner ended"
@@ -413,7 +443,7 @@ class Controller:
         if failure and not self._scheme_failure_said:
             self._scheme_failure_said = True
             self._notice(failure)
-        silent_since_s = now - self._wire.heartbeat_timeout_s
+        silent_since_s = heard_s - self._wire.heartbeat_timeout_s
         for peer in self.peers:
             if peer.heard_at_s < silent_since_s and not self._is_alive_here(peer):
                 silence_s = self._wire.heartbeat_timeout_s
@@ -424,17 +454,17 @@ class Controller:
     def _is_alive_here(self, peer: Peer) -> bool:
         """Whether a silent client's process runs on this host: then it is busy, not gone.
 
-        A task in C may hold the client's GIL for minutes. An engine's silence is its nanny's.
+        A task in C may hold the client's GIL for minutes. A nanny is never that busy, and of an
+        engine it is the nanny's heartbeats that give the signs of life: one that they have not
+        named for so long has ended, and the report of it was lost.
         """
-        if isinstance(peer, NannyPeer):
+        if not isinstance(peer, ClientPeer):
             return False
-        if isinstance(peer, EnginePeer):
-            return peer.hello.nanny in self.peers.nannies
         if peer.hello.host != self._host or peer.hello.pid <= 0:
             return False
         try:
             os.kill(peer.hello.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # none, or no number that a process can have
             return False
         except PermissionError:
             return True

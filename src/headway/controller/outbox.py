@@ -68,7 +68,8 @@ class Outbox:
             if client is not None:
                 self._send_results(client, deliveries)
         for peer, message in self._said:
-            self._send_to(peer, message)
+            if self._peers.find(peer.identity) is peer:  # it may have gone in this very turn
+                self._send_to(peer, message)
         self._assigned.clear()
         self._recalled.clear()
         self._stopped.clear()

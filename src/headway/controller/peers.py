@@ -95,19 +95,20 @@ class Peers:
             self.clients.pop(peer.number, None)
         elif isinstance(peer, EnginePeer):
             self.engines.pop(peer.number, None)
-            self.engines_by_token.pop(peer.hello.token, None)
-        else:
-            self.nannies.pop(peer.hello.token, None)
+            if self.engines_by_token.get(peer.hello.token) is peer:
+                del self.engines_by_token[peer.hello.token]
+        elif self.nannies.get(peer.hello.token) is peer:  # it may have come back meanwhile
+            del self.nannies[peer.hello.token]
 
     def ban(self, identity: bytes) -> None:
-        """Listen to `identity` no more."""
-        self._banned[identity] = None
+        """Listen to `identity` no more, on either of its connections."""
+        self._banned[identity.removesuffix(RESULTS_SUFFIX)] = None
         if len(self._banned) > _BANNED_MAX:
             self._banned.popitem(last=False)
 
     def is_banned(self, identity: bytes) -> bool:
         """Whether `identity` broke the protocol."""
-        return identity in self._banned
+        return identity.removesuffix(RESULTS_SUFFIX) in self._banned
 
     def engines_of(self, nanny: NannyPeer) -> list[EnginePeer]:
         """The engines that `nanny` watches."""

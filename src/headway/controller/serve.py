@@ -124,6 +124,9 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], N
         on_ready(path)
         try:
             controller.run()
+        except Exception as error:
+            controller.stop_reason = f"the controller failed: {type(error).__name__}: {error}"
+            raise
         finally:
             controller.close()
         return controller.stop_reason or ""

@@ -163,7 +163,7 @@ class Outcome(Struct, array_like=True):
 
     task: TaskId
     attempt: int
-    status: int
+    status: Annotated[int, Meta(ge=RAN, le=OVERRAN)]
     payload: Payload | int
     started_at_s: float = 0.0
     run_s: float = 0.0

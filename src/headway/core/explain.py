@@ -60,8 +60,10 @@ def _condition(condition: Condition) -> str:
         shown += f" and {len(open_) - _NAMED_MAX} more"
     verb = {1: "succeed", 2: "fail", 3: "end"}[condition.on]
     role = "to run where they ended, it waits" if condition.where is not None else "it waits"
+    # For follow only hits on one engine add up: the fullest counts.
+    hits = condition.hits if condition.where is None else condition.best
     return (
-        f"{role} for {condition.need - condition.hits} more of {len(condition.upstreams)} "
+        f"{role} for {condition.need - hits} more of {len(condition.upstreams)} "
         f"to {verb} (open: {shown or 'none'})"
     )
 

@@ -3,7 +3,8 @@
 A `Condition` (after, follow, or the data edges of a task) counts its upstreams that are still
 open and those that ended as wanted; nothing is ever rescanned, no set is ever copied. It is met
 once `hits >= need`, and impossible as soon as `hits + open < need`. For `follow` the hits are
-counted for each engine, and the fullest engine decides.
+counted for each engine on which the task may run (its targets, its resources), and the fullest
+engine decides.
 
 A `Group` is many tasks as one node. Conditions on it wait for a *number* of its members' ends,
 so that "after all of these 10,000" is one edge; the group finds them by that number.
@@ -19,7 +20,15 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import TypeVar
 
-from headway.core.events import NEED_ALL, ON_DONE, ON_FAILURE, ON_SUCCESS, EngineId, TaskId
+from headway.core.events import (
+    NEED_ALL,
+    ON_DONE,
+    ON_FAILURE,
+    ON_SUCCESS,
+    EngineId,
+    TaskId,
+    TaskOptions,
+)
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 
@@ -64,7 +73,19 @@ def note_end(condition: Condition, upstream: Task, engine: Engine | None) -> Ver
         return _hit(condition) if hit else _missed(condition, upstream.id)
     if not hit or engine is None:
         return _missed(condition, upstream.id)
+    if not _admits(condition.task.options, engine):
+        # Counted, it could let the task go to where it may not run, while another upstream may
+        # yet end where it may.
+        return _missed(condition, None)
     return _hit_on(condition, engine)
+
+
+def _admits(options: TaskOptions, engine: Engine) -> bool:
+    """Whether the engine is among the targets, and has in all what the task needs."""
+    if options.targets is not None and engine.id not in options.targets:
+        return False
+    needs = options.resources or {}
+    return all(engine.resources.get(name, 0.0) >= amount for name, amount in needs.items())
 
 
 def _hit(condition: Condition) -> Verdict:
@@ -204,4 +225,6 @@ def note_group(condition: Condition, group: Group, hit: bool) -> Verdict:
     condition.open -= 1
     if hit:
         return _hit(condition)
-    return _missed(condition, group.culprit or group.id)
+    # Where failures were wanted, the members that failed are not to blame.
+    blamed = group.culprit if condition.on & ON_SUCCESS else None
+    return _missed(condition, blamed or group.id)

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from headway.core.graph import is_final
+from headway.core.ready import ROUNDING
 from headway.core.records import Group, Task
 from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, TaskState
 from headway.core.timers import Timer
@@ -91,7 +92,9 @@ def _check_engines(s: Scheduler) -> None:
             taken.update(task.options.resources or {})
         for name, amount in engine.resources.items():
             free = engine.free[name]
-            _require(free > -1e-9, f"engine {engine.id}: {name} is oversubscribed: {free}")
+            _require(
+                free >= -ROUNDING * amount, f"engine {engine.id}: {name} is oversubscribed: {free}"
+            )
             _require(abs(free + taken[name] - amount) < 1e-6, f"engine {engine.id}: {name} leaks")
         for condition in engine.followers:
             _require(engine.id in (condition.where or ()), f"{condition.task!r}: follow index")

@@ -112,7 +112,8 @@ class Life:
         engine.assigned[task.id] = task
         if options.resources:
             for name, amount in options.resources.items():
-                engine.free[name] -= amount
+                if amount:  # none of what the engine does not even have is nothing taken
+                    engine.free[name] -= amount
         self._stamp += 1
         engine.stamp = self._stamp
         self.lanes.engine_changed(engine)
@@ -127,9 +128,11 @@ class Life:
         del engine.assigned[task.id]
         if task.options.resources:
             for name, amount in task.options.resources.items():
-                engine.free[name] += amount
-            if not engine.assigned:  # so that no rounding error outlives a busy stretch
-                engine.free = dict(engine.resources)
+                if amount:
+                    engine.free[name] += amount
+        if engine.resources and not engine.assigned:
+            # So that no rounding error outlives a busy stretch, whichever task ended it.
+            engine.free = dict(engine.resources)
         self.changed[engine.id] = engine
 
     def take_back(self, task: Task, cause: Cause, now: float, out: Commands) -> None:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from headway.config import HWM_AUTO, SchedulerConfig
 from headway.core.records import Engine
 
@@ -28,8 +30,8 @@ def limit_of(engine: Engine, config: SchedulerConfig) -> float:
 def note_runs(engine: Engine, count: int, run_s: float) -> None:
     """`engine` reported `count` outcomes, whose runs took `run_s` together."""
     engine.done += count
-    if not count:
-        return
+    if not count or not 0.0 <= run_s < inf:
+        return  # a clock that went wrong, or a report that is: nothing is learned from it
     mean, old = run_s / count, engine.run_mean_s
     if old is None:
         engine.run_mean_s = mean

@@ -16,7 +16,6 @@ restrictions among waiting tasks, usually one.
 from __future__ import annotations
 
 import heapq
-from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +32,8 @@ READY = TaskState.READY
 
 #: Empty lanes are kept, since their like will come again, but not more of them than this.
 _EMPTY_LANES_MAX = 64
+#: What is free of a resource is a sum of floats: by this part of a task's need it may be short.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Restriction:
     def fits(self, engine: Engine) -> bool:
         """Whether `engine`, which it admits, has the resources free now."""
         free = engine.free
-        return all(free.get(name, 0.0) >= amount for name, amount in self.needs)
+        return all(free.get(name, 0.0) >= amount * (1 - ROUNDING) for name, amount in self.needs)
 
 
 class Lane:
@@ -95,7 +96,7 @@ class Lane:
         self.count = 0
         self._entries = 0
         self._queues: dict[int, deque[Task]] = {}
-        #: Negated, ascending: the highest priority first.
+        #: A heap of them, negated: the highest priority first.
         self._priorities: list[int] = []
 
     def push(self, task: Task, ticket: int) -> None:
@@ -106,7 +107,7 @@ class Lane:
         queue = self._queues.get(priority)
         if queue is None:
             queue = self._queues[priority] = deque()
-            insort(self._priorities, -priority)
+            heapq.heappush(self._priorities, -priority)
         if ticket < 0:
             queue.appendleft(task)
         else:
@@ -127,7 +128,7 @@ class Lane:
                 queue.popleft()
                 self._entries -= 1
             if self._priorities[0] != 0 or len(self._priorities) > 1:
-                del self._queues[-self._priorities.pop(0)]
+                del self._queues[-heapq.heappop(self._priorities)]
 
     def take(self) -> Task:
         """Take the head out; the caller seats it in the same step."""
@@ -144,8 +145,8 @@ class Lane:
         self.count -= 1
 
     def waiting(self) -> Iterator[Task]:
-        """The tasks here, in order."""
-        for priority in self._priorities:
+        """The tasks here, in order. One that left and came back may come twice."""
+        for priority in sorted(self._priorities):
             for task in self._queues[-priority]:
                 if task.lane is self and task.state is READY:
                     yield task
@@ -156,8 +157,13 @@ class Lane:
         return -task.options.priority, task.ticket
 
     def _sweep(self) -> None:
-        for priority, queue in self._queues.items():
-            self._queues[priority] = deque(t for t in queue if t.lane is self and t.state is READY)
+        for priority, queue in list(self._queues.items()):
+            alive = deque(t for t in queue if t.lane is self and t.state is READY)
+            if alive:
+                self._queues[priority] = alive
+            else:
+                del self._queues[priority]
+        self._priorities = sorted(-priority for priority in self._queues)
         self._entries = sum(len(queue) for queue in self._queues.values())
 
 
@@ -170,6 +176,8 @@ class Lanes:
         self._engines: dict[EngineId, Engine] = {}
         self._lanes: dict[Restriction, Lane] = {}
         self._sweep_at = _EMPTY_LANES_MAX
+        #: Lanes told of changes of their engines since the empty ones were dropped.
+        self._told = 0
         self._back = 0
         self._front = 0
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
@@ -228,6 +236,7 @@ class Lanes:
     def engine_changed(self, engine: Engine) -> None:
         """The load, the limit or the free resources of `engine` changed."""
         has_seat = len(engine.assigned) < engine.limit
+        self._told += len(engine.lanes)
         for lane in engine.lanes:
             if has_seat and (not lane.restriction.needs or lane.restriction.fits(engine)):
                 lane.room.add(engine)
@@ -249,6 +258,9 @@ class Lanes:
                 engine = lane.room.choose(rng)
                 yield lane.take(), engine
         placeable.clear()
+        if len(self._lanes) > _EMPTY_LANES_MAX and self._told > 2 * len(self._lanes):
+            # Telling the lanes has cost more than a look at all of them: many may be empty.
+            self._drop_empty_lanes()
 
     def _choices_in_turn(self, rng: Random) -> Iterator[tuple[Task, Engine]]:
         """From several lanes: always from the one whose head has the first turn."""
@@ -294,4 +306,5 @@ class Lanes:
                     del engine.lanes[lane]
                 del self._lanes[restriction]
                 self.placeable.pop(lane, None)
+        self._told = 0
         self._sweep_at = max(_EMPTY_LANES_MAX, 2 * len(self._lanes))

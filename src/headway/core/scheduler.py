@@ -287,7 +287,7 @@ class Scheduler:
         for condition in list(engine.followers):
             self._lose_follow(condition, engine, out)
         for lane in stranded:
-            for task in list(lane.waiting()):
+            for task in dict.fromkeys(lane.waiting()):
                 self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
         self._return_stranded(engine, event, now, out)
 
@@ -379,15 +379,17 @@ class Scheduler:
         assigned = engine.assigned
         outcomes = self._outcomes
         run_s = 0.0
+        count = 0
         for outcome in event.outcomes:
             task = assigned.get(outcome.task)
             if task is None or task.attempt != outcome.attempt or outcome.status not in outcomes:
                 self.counters.stale += 1
                 continue
+            count += 1
             run_s += outcome.run_s
             outcomes[outcome.status](task, outcome, now, out)
         engine.progress_at_s = now
-        note_runs(engine, len(event.outcomes), run_s)
+        note_runs(engine, count, run_s)
         engine.limit = limit_of(engine, self.config)
         self._life.changed[engine.id] = engine
 

@@ -148,8 +148,12 @@ def dependency_lost(condition: Condition, culprit: Task | Group | None) -> Probl
     if condition.where is not None:
         wanted += " on one engine"
     head = f"task {name_of(task)} is impossible: {role} wants {wanted}"
+    if culprit is None and condition.where is None and condition.culprit is not None:
+        gone = format_task_id(condition.culprit)
+        return Problem(KIND_IMPOSSIBLE, f"{head}, and {gone}, which is forgotten, did not")
     if culprit is None:
-        return Problem(KIND_IMPOSSIBLE, f"{head}, and they ended on different engines, or on none")
+        why = "they ended on different engines, or where it may not run"
+        return Problem(KIND_IMPOSSIBLE, f"{head}, and {why}")
     if isinstance(culprit, Group):
         return Problem(KIND_IMPOSSIBLE, f"{head}, and group {format_task_id(culprit.id)} did not")
     problem = culprit.problem
