@@ -24,7 +24,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_started_cluster_serves_clients_until_it_is_told_to_stop(tmp_path: Path, stop: int):
     path = tmp_path / "connection.json"
     process = start("-n", "1", "--connection", str(path), "--resource", "gpu=1")
@@ -40,6 +40,22 @@ def test_a_started_cluster_serves_clients_until_it_is_told_to_stop(tmp_path: Pat
     assert not path.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(engine.pid, 0)
+
+
+def test_what_it_says_to_connect_with_connects_also_with_a_name_and_a_file(tmp_path: Path):
+    path = tmp_path / "connection.json"
+    process = start("-n", "1", "--name", f"named-{os.getpid()}", "--connection", str(path))
+    assert process.stdout is not None
+    process.stdout.readline()
+    line = process.stdout.readline()
+    where = line.partition('headway.Client("')[2].partition('")')[0]
+    try:
+        with headway.Client(where) as client:
+            assert client.submit(abs, -5).result(timeout=30) == 5
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
 
 
 @pytest.mark.parametrize(

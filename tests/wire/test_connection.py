@@ -339,6 +339,15 @@ def test_a_cluster_lives_while_its_controller_does_though_its_starter_ended(root
         endpoint.make_cluster_dir("demo")
 
 
+def test_clusters_that_are_dead_are_not_named_to_choose_from(root):
+    for name, pid in (("gone", a_dead_pid()), ("here", os.getpid())):
+        path = endpoint.make_cluster_dir(name)
+        (path / "owner.pid").write_text(f"{pid}\n")
+        (path / endpoint.CONNECTION_FILE).write_text("{}")
+    with pytest.raises(ConnectionFileError, match=r"on this host are: here$"):
+        endpoint.find_connection_file("elsewhere")
+
+
 def test_what_a_dead_cluster_left_is_replaced(root):
     dead = a_dead_pid()
     path = start_cluster("demo", pid=dead)

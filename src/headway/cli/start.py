@@ -1,4 +1,5 @@
-"""`headway start`: a cluster that stays, in the foreground, until Ctrl-C or SIGTERM.
+"""`headway start`: a cluster that stays, in the foreground, until Ctrl-C, SIGTERM, or the end of
+its terminal.
 
 What this file must not know: the scheduler. It starts a controller in this process, and says
 where to find it.
@@ -80,7 +81,8 @@ def run(options: StartOptions, console: Console) -> None:
 
     def on_ready(path: Path) -> None:
         console.print(f"connection file: {path}", soft_wrap=True)
-        where = options.name or str(path)
+        # By its name it is found in its own directory alone.
+        where = options.name if options.name and options.connection is None else str(path)
         console.print(f'in Python:       headway.Client("{where}")', soft_wrap=True)
         console.print("stop it with Ctrl-C", soft_wrap=True)
 
@@ -88,9 +90,16 @@ def run(options: StartOptions, console: Console) -> None:
     # Ctrl-C before the controller listens for it ends the process as usual; from then on it is
     # an ordered stop.
     signal.signal(signal.SIGTERM, _exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: it stays
+        signal.signal(signal.SIGHUP, _terminate)
     reason = serve(settings, None, on_ready)
     console.print(f"stopped: {reason}", soft_wrap=True)
 
 
 def _exit(number: int, frame: object) -> None:
     sys.exit(128 + number)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """The terminal was closed: as SIGTERM, which the controller knows as an ordered stop."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -12,10 +12,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from headway import errors
-from headway.client import cluster, dependency
+from headway.client import cluster, dependency, options
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
 from headway.client.link import Link
@@ -78,6 +78,8 @@ class Client:
         name: str | None = None,
         wire: WireConfig | None = None,
     ) -> None:
+        if not isinstance(wire, WireConfig | None):
+            raise TypeError(f"wire={wire!r} is not a headway.config.WireConfig")
         wire = wire or WireConfig()
         cluster_options = {
             "engines": engines,
@@ -123,6 +125,12 @@ class Client:
         state = f"over: {refusal.text}" if refusal is not None else kind
         return f"<Client {self._link.number} of cluster {self._link.cluster}, {state}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Client can't be pickled: another process, or a task, makes one of its own with "
+            f"headway.Client({str(self.connection_file)!r})"
+        )
+
     def __enter__(self) -> Client:
         return self
 
@@ -148,7 +156,7 @@ class Client:
         replaced by its value. Waits while very many tasks are on their way to the controller.
 
         Raises:
-            TypeError: `fn` can't be called.
+            TypeError: `fn` can't be called, or is an async function.
             SerializationError: `fn` or an argument can't be pickled, or is too large.
             InvalidDependency: an argument is a Future of another cluster.
             ConnectionLost, StartError: the client was closed, or its cluster is gone.
@@ -204,9 +212,12 @@ class Client:
             TimeoutError: they did not all end within `timeout` seconds.
             Exception: what the first of them, in order, that failed raises.
         """
+        timeout = options.wait_s(timeout)
         deadline_at = None if timeout is None else time.monotonic() + timeout
         if isinstance(futures, Future):
             return futures.result(timeout)
+        if not isinstance(futures, Iterable):
+            raise TypeError(f"gather takes futures, not {futures!r}")
         results = []
         for future in futures:
             left_s = None if deadline_at is None else max(0.0, deadline_at - time.monotonic())
@@ -227,6 +238,8 @@ class Client:
         """
         if isinstance(futures, Future | str | int):
             futures = [futures]
+        if not isinstance(futures, Iterable):
+            raise TypeError(f"cancel takes futures or ids of tasks, not {futures!r}")
         return self._cancel([self._as_future(entry) for entry in futures])
 
     # --- questions ------------------------------------------------------------------------------
@@ -241,6 +254,8 @@ class Client:
         Raises:
             TimeoutError: there were fewer after `timeout` seconds.
         """
+        n = options.count("n", n, minimum=0)
+        timeout = options.wait_s(timeout)
         deadline_at = None if timeout is None else time.monotonic() + timeout
         while True:
             engines = self.engines()

@@ -14,6 +14,7 @@ What this file must not know: sockets, threads, and what a task is.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 import weakref
@@ -211,6 +212,7 @@ class FunctionCache:
         """`function` pickled, as it is now.
 
         Raises:
+            TypeError: it is an async function, which an engine could call but not await.
             SerializationError: it can't be pickled.
         """
         entry = self._entries.get(id(function))
@@ -226,6 +228,11 @@ class FunctionCache:
         return self._pickle(function)
 
     def _pickle(self, function: Callable[..., Any]) -> Function:
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{payload.name_of(function)} is an async function, and an engine calls functions "
+                "without an event loop: submit one that runs it, with asyncio.run"
+            )
         # Looked at before it is pickled: what changes in between is seen the next time.
         is_stable, checks = _checks_of(function)
         digest, data = payload.dump_function(function)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from headway import errors
+from headway.client import options
 from headway.core import problems
 from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.problems import Problem
@@ -285,6 +286,7 @@ class Future(concurrent.futures.Future[T]):
 
     def _wait(self, timeout_s: float | None) -> None:
         self._client._check_may_wait(self)
+        timeout_s = options.wait_s(timeout_s)
         if timeout_s is not None:
             timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         condition = self._condition

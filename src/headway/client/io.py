@@ -90,7 +90,10 @@ class IoThread:
                 )
             )
         finally:
-            self._tear_down(context)
+            try:
+                self._tear_down(context)
+            finally:
+                self._link.ended.set()
 
     def _serve(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         link = self._link

@@ -74,13 +74,15 @@ class Link:
         #: Set by the io thread when it is about to sleep, so that it is woken only then.
         self.is_asleep = False
         self.is_stopping = False
+        #: Set by the io thread when everything is closed.
+        self.ended = threading.Event()
         self.wake_reader, self._wake_writer = net.socketpair()
         self.wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        forks.register(self)
         self._thread = threading.Thread(
             target=IoThread(self).run, name="headway-client", daemon=True
         )
+        forks.register(self)
         self._thread.start()
 
     # --- any thread -----------------------------------------------------------------------------
@@ -221,8 +223,8 @@ class Link:
         self.request_stop()
         if self.is_io_thread:
             return
-        self._thread.join(_JOIN_S)
-        if self._thread.is_alive():
+        # Not `join`: where Ctrl-C interrupts that, the thread counts as ended from then on.
+        if not self.ended.wait(_JOIN_S):
             _log.warning("a callback of a future has kept close() waiting for %g s", _JOIN_S)
             self.refuse(Problem(KIND_CONNECTION, "the client was closed"))
             if self.process is not None:

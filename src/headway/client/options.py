@@ -73,6 +73,11 @@ def seconds(option: str, value: Any) -> float | None:
     return None if math.isinf(number) else number
 
 
+def wait_s(timeout: Any) -> float | None:
+    """How long to wait for something: below 0 is not at all, as everywhere in Python."""
+    return None if timeout is None else _number("timeout", timeout, "a number of seconds")
+
+
 def count(option: str, value: Any, minimum: int, maximum: int = _INT_MAX) -> int:
     """A whole number from `minimum` to `maximum`."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):

@@ -215,7 +215,7 @@ def find_connection_file(where: str | os.PathLike[str] | None) -> Path:
 def _existing_clusters() -> str:
     roots = _existing_roots()
     files = (file for root in roots for file in root.glob(f"*/{CONNECTION_FILE}"))
-    names = sorted({file.parent.name for file in files})
+    names = sorted({file.parent.name for file in files if _owner(file.parent) is not None})
     if names:
         return f"the clusters of this user on this host are: {', '.join(names)}"
     return "no cluster of this user runs on this host: start one with `headway start`"
@@ -333,18 +333,23 @@ def _clear_stale(cluster_dir: Path) -> None:
     if not os.path.lexists(cluster_dir):
         return
     check_private(cluster_dir)
+    owner = _owner(cluster_dir)
+    if owner is not None:
+        raise StartError(
+            f"a cluster named {cluster_dir.name!r} runs already (process {owner}); stop it "
+            f"with `headway stop {cluster_dir.name}`, or choose another name"
+        )
+    remove_cluster_dir(cluster_dir)
+
+
+def _owner(cluster_dir: Path) -> int | None:
+    """The process of the cluster that runs there; None if none does."""
     pids = set()
     with contextlib.suppress(OSError, ValueError):  # none, or one that was cut short
         pids.add(int((cluster_dir / _OWNER_FILE).read_text(encoding="ascii")))
     with contextlib.suppress(ConnectionFileError):  # none, or of another version
         pids.add(read_connection_file(cluster_dir / CONNECTION_FILE).pid)
-    for pid in sorted(pids):
-        if _is_alive(pid):
-            raise StartError(
-                f"a cluster named {cluster_dir.name!r} runs already (process {pid}); stop it "
-                f"with `headway stop {cluster_dir.name}`, or choose another name"
-            )
-    remove_cluster_dir(cluster_dir)
+    return next((pid for pid in sorted(pids) if _is_alive(pid)), None)
 
 
 def _is_alive(pid: int) -> bool:
