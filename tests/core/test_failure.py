@@ -104,6 +104,16 @@ def test_only_the_task_that_ran_is_charged_for_a_death_and_the_others_keep_their
     assert [t for t, _ in placed(env.said)] == [ran, next_a, next_b]
 
 
+def test_a_task_whose_engines_die_before_its_outcome_is_heard_is_not_repeated_for_ever(env: Env):
+    # Given a task that ends, and takes its engine along a moment later
+    task = env.submit(crash_limit=2)
+    for _ in range(2):
+        assert env.state(task) is READY
+        env.kill(env.engine(), started=task, busy=False)
+    # Then it is charged as if it had still been running
+    assert env.state(task) is LOST
+
+
 def test_when_nobody_knows_what_ran_every_task_of_the_engine_is_charged():
     env = Env(hwm=0)
     engine = env.engine()

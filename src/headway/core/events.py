@@ -250,8 +250,9 @@ class EngineLeft(Struct):
     """An engine ended. It runs what it was sent in order, so `started`, the last task that it
     began, splits the rest: earlier ones have run, later ones have not begun.
 
-    `busy` says whether it was running `started` when it ended. `known` is False where nobody
-    could tell (its host fell silent): then each of its tasks may have started.
+    `busy` says whether it was still running `started`; if not, it ended before the outcome was
+    heard. `known` is False where nobody could tell (its host fell silent): then each of its tasks
+    may have started.
     """
 
     engine: EngineId

@@ -318,7 +318,9 @@ class Scheduler:
         begun = begun_on(engine, event)
         for n in reversed(range(len(tasks))):
             task = tasks[n]
-            is_culprit = not event.known or (event.busy and n == begun - 1)
+            # Also if it was not busy any more: the outcome of its last task was never heard, and
+            # it may be that task's doing, which would else be repeated for ever.
+            is_culprit = not event.known or n == begun - 1
             charged = is_culprit and not event.end.wanted
             if charged and event.end.overran:
                 self._life.end(task, Cause.DEADLINE, words.overran(task, event.end.text), out)
