@@ -1,0 +1,489 @@
+"""The real core and the naive model (model.py) live through the same story, and never disagree.
+
+Hypothesis invents the story: clients, engines and batches that come and go, conditions of every
+kind on tasks that live, ended or never were, outcomes that are late, doubled or made up. After
+each step the two are compared: the state of every task, who is forgotten, what was delivered;
+then every index of the core is checked against every other. At the end everybody leaves, and
+nothing may remain.
+
+`HEADWAY_EXAMPLES=5000 pytest tests/core/test_machine.py` looks further, and elsewhere each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from headway.config import SchedulerConfig
+from headway.core import events as ev
+from headway.core import invariants
+from headway.core.commands import Assign, Command, Deliver, DropFunction, Recall, StopTask
+from headway.core.events import (
+    ClientId,
+    ConditionSpec,
+    EngineEnd,
+    EngineId,
+    ErrorInfo,
+    GroupSpec,
+    Outcome,
+    TaskId,
+    TaskOptions,
+    TaskSpec,
+)
+from headway.core.explain import explain
+from headway.core.scheduler import Scheduler
+from headway.core.states import ON_ENGINE_STATES, TaskState
+from tests.core.model import Model
+from tests.core.model_facts import ModelGroup, Said
+
+EXAMPLES = int(os.environ.get("HEADWAY_EXAMPLES", "0"))
+
+pytestmark = pytest.mark.timeout(0 if EXAMPLES else 120)
+
+SCHEMES = ["leastload", "lru", "twobin", "weighted", "plainrandom"]
+STATUSES = [*[ev.RAN] * 6, *[ev.RAISED] * 3, ev.REFUSED, ev.STOPPED, ev.OVERRAN]
+#: Halves and quarters, so that sums are exact.
+TIMES_S = [0.25, 0.5, 1.0, 3.0]
+RESOURCES = [{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.0}]
+NEEDS = [{"gpu": 1.0}, {"gpu": 2.0}, {"ram": 3.0}, {"gpu": 1.0, "ram": 1.0}]
+ERRORS = [ErrorInfo(["a.Flaky", "builtins.Exception"], "x"), ErrorInfo(["a.Bad"], "y"), None]
+SHARED = b"a function of all"
+
+T = TypeVar("T")
+
+
+class Story:
+    """Draws what happens next. The simplest choice comes first: Hypothesis shrinks towards it."""
+
+    def __init__(self, data: st.DataObject, machine: SchedulerMachine) -> None:
+        self._data = data
+        self._machine = machine
+        self.model = machine.model
+
+    def pick(self, choices: Sequence[T]) -> T:
+        return self._data.draw(st.sampled_from(choices))
+
+    def some(self, choices: Sequence[T], most: int, least: int = 0) -> list[T]:
+        return self._data.draw(
+            st.lists(st.sampled_from(choices), min_size=least, max_size=most)
+            if choices
+            else st.just([])
+        )
+
+    def once_in(self, times: int) -> bool:
+        return self._data.draw(st.integers(0, times - 1)) == times - 1
+
+    def client(self) -> ClientId:
+        """Mostly one that is here."""
+        here = sorted(self.model.clients)
+        return self.pick(here) if here and not self.once_in(30) else ClientId(99)
+
+    def engine(self) -> EngineId:
+        """Mostly one that is here."""
+        here = sorted(self.model.engines)
+        return self.pick(here) if here and not self.once_in(30) else EngineId(99)
+
+    def nodes(self, most: int) -> list[TaskId]:
+        """Tasks and groups: mostly some that go well, or else any that ever were, or never."""
+        nodes = list(reversed(self.model.nodes))
+        if self.once_in(10):
+            return self.some([*nodes, ev.task_id(ClientId(1), 1_000)], most)
+        return self.some([node for node in nodes if self._goes_well(node)], most)
+
+    def _goes_well(self, id_: TaskId) -> bool:
+        node = self.model.known(id_)
+        spoilt = (TaskState.IMPOSSIBLE, TaskState.CANCELLED, TaskState.TIMED_OUT)
+        return node is not None and (isinstance(node, ModelGroup) or node.state not in spoilt)
+
+    def condition(self) -> ConditionSpec:
+        need, on = self.pick([ev.NEED_ALL, 1, 2]), self.pick([1, 3, 1, 3, 2])
+        upstreams = self.nodes(4)
+        if not self.once_in(10):
+            need = min(need, len(set(upstreams)))
+        if self.once_in(60):
+            need, on = self.pick([(-1, 1), (1, 0), (1, 4), (9, 1)])
+        return ConditionSpec(upstreams, need, on)
+
+    def options(self) -> TaskOptions | None:
+        if self.once_in(3):
+            return None
+        targets = None
+        if self.once_in(4):
+            targets = self.some(range(self._machine.engines_ever + 1), 3, least=1)
+        return TaskOptions(
+            targets=[EngineId(n) for n in targets] if targets else None,
+            wait_for_engines=self.once_in(3),
+            timeout_s=self.pick([*[None] * 8, *TIMES_S]),
+            retries=self.pick([1, 0, 3]),
+            retry_on=self.pick([None, None, None, ["a.Flaky"]]),
+            backoff_s=self.pick([0.0, 0.5]),
+            crash_limit=self.pick([3, 1, 2]),
+            at_most_once=self.once_in(6),
+            priority=self.pick([0, 0, 1, -1]),
+            resources=self.pick(NEEDS) if self.once_in(4) else None,
+        )
+
+    def task(self, id_: TaskId, batch: list[TaskId]) -> TaskSpec:
+        """A task; `batch` has the ids of its batch, itself among them."""
+        inputs = self.nodes(2) if self.once_in(4) else []
+        after = self.condition() if self.once_in(2) else None
+        follow = self.condition() if self.once_in(3) else None
+        if self.once_in(6):
+            inputs += self.some(batch, 1)
+        if follow is not None and not self.once_in(8):  # mostly without groups, as clients do
+            tasks = [u for u in follow.upstreams if not isinstance(self.model.known(u), ModelGroup)]
+            follow = ConditionSpec(tasks, min(follow.need, len(set(tasks))), follow.on)
+        if not self.once_in(8):
+            inputs = [u for u in inputs if not isinstance(self.model.known(u), ModelGroup)]
+        return TaskSpec(id_, self.pick([0, 1]), b"args", inputs, after, follow, self.options())
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """What can happen to a scheduler, one rule for each kind of event."""
+
+    #: False from the moment on in which something may have gone wrong.
+    agrees = False
+
+    @initialize(
+        hwm=st.sampled_from([1, 2, 0]),
+        scheme=st.sampled_from(SCHEMES),
+        seed=st.integers(0, 9),
+        engines=st.sampled_from([2, 3, 1, 0]),
+    )
+    def begin(self, hwm: int, scheme: str, seed: int, engines: int) -> None:
+        config = SchedulerConfig(hwm=hwm, scheme=scheme, recall_after_s=0.5)
+        self.core = Scheduler(config, Random(seed))
+        self.model = Model(hwm)
+        self.now = 0.0
+        self.engines_ever = 0
+        self.clients_ever = 0
+        #: Recalls that no GaveBack has answered.
+        self.recalls: list[Recall] = []
+        self.batches: list[ev.Submitted] = []
+        self.client_joins()
+        for _ in range(engines):
+            self._join({})
+        self.place()
+
+    # --- clients -------------------------------------------------------------------------------
+
+    def client_joins(self) -> None:
+        self.clients_ever += 1
+        client = ClientId(self.clients_ever)
+        self.happens(ev.ClientJoined(client))
+        self.happens(ev.FunctionsDeclared(client, {SHARED: b"f", _own(client): b"g"}))
+
+    @rule(data=st.data(), batched=st.booleans())
+    def client_submits(self, data: st.DataObject, batched: bool) -> None:
+        story = Story(data, self)
+        client = story.client()
+        last = self.model.clients.get(client, 0)
+        count = story.pick([2, 1, 4])
+        groups = []
+        if story.once_in(3):
+            last += 1
+            groups.append(GroupSpec(ev.task_id(client, last), story.nodes(4)))
+        ids = [ev.task_id(client, last + n) for n in range(1, count + 1)]
+        if story.once_in(40):
+            ids[-1] = ev.task_id(ClientId(98), 1)
+        tasks = [story.task(id_, ids) for id_ in ids]
+        batch = ev.Submitted(client, [SHARED, _own(client)], groups, tasks)
+        self.batches.append(batch)
+        self.happens(batch)
+        self.place(unless=batched)
+
+    # Rules are drawn alike often: the common ones stand here under several names.
+    client_submits_2 = client_submits_3 = client_submits_4 = client_submits
+
+    @precondition(lambda self: self.model.nodes)
+    @rule(data=st.data())
+    def client_cancels(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        self.happens(ev.CancelAsked(story.client(), story.nodes(2)))
+        self.place()
+
+    @precondition(lambda self: self.model.nodes)
+    @rule(data=st.data())
+    def client_releases(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        nodes = list(self.model.nodes) if story.once_in(4) else story.nodes(4)
+        self.happens(ev.Released(story.client(), nodes))
+        self.place()
+
+    # --- engines -------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.model.engines) < 4)
+    @rule(resources=st.sampled_from(RESOURCES))
+    def engine_joins(self, resources: dict[str, float]) -> None:
+        self._join(resources)
+        self.place()
+
+    def _join(self, resources: dict[str, float]) -> None:
+        self.happens(ev.EngineJoined(EngineId(self.engines_ever), resources))
+        self.engines_ever += 1
+
+    @precondition(lambda self: self.model.engines)
+    @rule(data=st.data(), batched=st.booleans())
+    def engine_leaves(self, data: st.DataObject, batched: bool) -> None:
+        story = Story(data, self)
+        engine = story.engine()
+        assigned = self.model.engines[engine].assigned if engine in self.model.engines else []
+        started = story.pick([*assigned, None])
+        if story.once_in(10):
+            started = story.pick([None, *self.model.nodes])
+        known = not story.once_in(4)
+        wanted = story.once_in(4)
+        overran = known and not wanted and story.once_in(4)
+        end = EngineEnd("died", wanted, overran)
+        busy = started is not None and not story.once_in(3)
+        self.happens(ev.EngineLeft(engine, end, started, busy, known))
+        self.place(unless=batched)
+
+    @precondition(lambda self: any(e.assigned for e in self.model.engines.values()))
+    @rule(data=st.data(), batched=st.booleans())
+    def engine_finishes(self, data: st.DataObject, batched: bool) -> None:
+        story = Story(data, self)
+        engine = story.pick([e for e in self.model.engines.values() if e.assigned])
+        outcomes = []
+        for id_ in engine.assigned[: story.pick([1, 2, 4])]:
+            task = self.model.task(id_)
+            assert task is not None
+            outcomes.append(_outcome(story, id_, task.attempt))
+        self.happens(ev.Finished(engine.id, outcomes))
+        self.place(unless=batched)
+
+    engine_finishes_2 = engine_finishes_3 = engine_finishes_4 = engine_finishes_5 = engine_finishes
+
+    @precondition(lambda self: self.recalls)
+    @rule(data=st.data())
+    def engine_answers_a_recall(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        recall = self.recalls.pop(story.pick(range(len(self.recalls))))
+        tasks = [t for t in recall.tasks if not story.once_in(3)]
+        if story.once_in(10):
+            tasks += story.nodes(1)
+        self.happens(ev.GaveBack(recall.engine, [t for t in tasks if not self._runs(t)]))
+        self.place()
+
+    def _runs(self, id_: TaskId) -> bool:
+        task = self.model.task(id_)
+        return task is not None and task.state is TaskState.RUNNING
+
+    # --- time ----------------------------------------------------------------------------------
+
+    @rule(by_s=st.sampled_from(TIMES_S), ticks=st.sampled_from([True, True, False]))
+    def time_passes(self, by_s: float, ticks: bool) -> None:
+        self.now += by_s
+        if ticks:
+            self._tick()
+
+    def _tick(self) -> None:
+        out: list[Command] = []
+        self.agrees = False
+        note(f"{self.now}: tick")
+        self.core.tick(self.now, out)
+        self.model.tick(self.now)
+        for recall in out:
+            if isinstance(recall, Recall):
+                self._check_recall_of_queued(recall)
+        self.compare(out)
+        self.place()
+
+    # --- what is rare, or ought not to be ------------------------------------------------------
+
+    @rule(data=st.data())
+    def something_rare_happens(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        rare: list[Callable[[], None]] = [
+            self._tick,
+            lambda: self._starts(story),
+            lambda: self.happens(ev.EngineDraining(story.engine())),
+            lambda: self._functions_change(story),
+            lambda: self._is_sent_again(story),
+            lambda: self._is_stale_or_made_up(story),
+            lambda: self._client_comes_or_goes(story),
+        ]
+        story.pick(rare)()
+        self.place()
+
+    def _starts(self, story: Story) -> None:
+        engine = story.engine()
+        tasks = story.nodes(1)
+        if engine in self.model.engines and not story.once_in(4):
+            tasks = self.model.engines[engine].assigned[:1]
+        for task in tasks:
+            self.happens(ev.Started(engine, task))
+
+    def _functions_change(self, story: Story) -> None:
+        client = story.client()
+        digest = story.pick([SHARED, _own(client)])
+        if story.once_in(3):
+            self.happens(ev.FunctionsDropped(client, [digest]))
+        else:
+            self.happens(ev.FunctionsDeclared(client, {digest: b"f"}))
+
+    def _is_sent_again(self, story: Story) -> None:
+        if self.model.engines:
+            self.happens(ev.EngineJoined(story.pick(sorted(self.model.engines)), {"gpu": 9.0}))
+        if self.batches:
+            self.happens(story.pick(self.batches))
+
+    def _is_stale_or_made_up(self, story: Story) -> None:
+        outcomes = [_outcome(story, id_, story.pick([0, 1, 2])) for id_ in story.nodes(2)]
+        self.happens(ev.Finished(story.engine(), outcomes))
+
+    def _client_comes_or_goes(self, story: Story) -> None:
+        if len(self.model.clients) < 3:
+            self.client_joins()
+        else:
+            self.happens(ev.ClientLeft(story.client()))
+
+    # --- the two together ----------------------------------------------------------------------
+
+    def happens(self, event: ev.Event) -> None:
+        """Tell both, and compare."""
+        out: list[Command] = []
+        self.agrees = False
+        note(f"{self.now}: {event}")
+        self.core.handle(event, self.now, out)
+        self.model.handle(event, self.now)
+        if isinstance(event, ev.EngineDraining):
+            engine = self.model.engines.get(event.engine)
+            assigned = engine.assigned if engine is not None else []
+            assert [c.tasks for c in out if isinstance(c, Recall)] == (
+                [assigned] if assigned else []
+            )
+        self.compare(out)
+
+    def place(self, unless: bool = False) -> None:
+        """Let the core place, and the model judge; `unless` more events belong to the batch."""
+        if unless:
+            return
+        out: list[Command] = []
+        self.agrees = False
+        self.core.place(self.now, out)
+        for command in out:
+            assert isinstance(command, Assign), f"place only places: {command}"
+            note(f"{self.now}: placed {command.task.id} on {command.engine}")
+            self.model.assign(command.task.id, command.engine)
+        self.model.check_all_placed()
+        self.compare([], placed=True)
+        deadline_s = self.model.next_deadline_s()
+        if deadline_s is not None:
+            at_s = self.core.next_deadline_s()
+            self.agrees = at_s is not None and at_s <= deadline_s
+            assert self.agrees, f"next_deadline_s() is {at_s}, though {deadline_s} matters"
+
+    def compare(self, out: list[Command], placed: bool = False) -> None:
+        """Whatever can be seen from outside is the same."""
+        tasks = {task.spec.id: task for task in self.model.tasks()}
+        assert not (too_many := self.core.tasks.keys() - tasks.keys()), f"kept: {too_many}"
+        assert not (too_few := tasks.keys() - self.core.tasks.keys()), f"forgotten: {too_few}"
+        for id_, task in tasks.items():
+            real = self.core.tasks[id_]
+            kind = real.problem.kind if real.problem is not None else None
+            seen = (real.state, kind, real.engine, real.attempt)
+            expected = (task.state, task.problem, task.engine, task.attempt)
+            assert seen == expected, f"{id_}: core {seen}, model {expected}"
+        groups = {id_ for id_, n in self.model.nodes.items() if isinstance(n, ModelGroup)}
+        assert set(self.core.groups) == groups - self.model.forgotten
+        assert self.core.statistics().functions == len(self.model.functions())
+        assert {id_: list(e.assigned) for id_, e in self.core.engines.items()} == {
+            id_: e.assigned for id_, e in self.model.engines.items()
+        }
+        self._compare_words(out)
+        invariants.check(self.core, placed=placed)
+        for id_ in [*self.core.tasks, *self.core.groups]:
+            assert explain(self.core, id_, self.now)
+        self.agrees = True
+
+    def _compare_words(self, out: list[Command]) -> None:
+        """The same was said, if not in the same order."""
+        said, stops, rest = set(), set(), []
+        for command in out:
+            if isinstance(command, Deliver):
+                problem = command.problem.kind if command.problem else None
+                said.add(Said(command.client, command.task, command.state, problem))
+            elif isinstance(command, StopTask):
+                stops.add((command.engine, command.task))
+            elif isinstance(command, Recall):
+                self.recalls.append(command)
+            elif not isinstance(command, DropFunction):
+                rest.append(command)
+        assert not rest, f"said out of place: {rest}"
+        assert len(said) == sum(isinstance(c, Deliver) for c in out), "an end was told twice"
+        assert said == set(self.model.said)
+        assert len(self.model.said) == len(said)
+        assert stops == set(self.model.stops)
+        self.model.said.clear()
+        self.model.stops.clear()
+
+    def _check_recall_of_queued(self, recall: Recall) -> None:
+        """Only tasks behind another are recalled, and only where an idle engine may take them."""
+        silent = self.model.engines[recall.engine]
+        assert recall.tasks
+        assert set(recall.tasks) <= set(silent.assigned[1:])
+        for id_ in recall.tasks:
+            task = self.model.task(id_)
+            assert task is not None
+            assert any(
+                not engine.assigned
+                and self.model.permits(task, engine)
+                and self.model.has_room(task, engine)
+                for engine in self.model.engines.values()
+            )
+
+    def teardown(self) -> None:
+        """Everybody leaves, and nothing remains."""
+        if not self.agrees:
+            return
+        self.place()
+        for client in sorted(self.model.clients):
+            self.happens(ev.ClientLeft(client))
+        self.place()
+        for engine in list(self.model.engines.values()):
+            outcomes = [Outcome(t, self._attempt(t), ev.STOPPED, b"") for t in engine.assigned]
+            self.happens(ev.Finished(engine.id, outcomes))
+        self.place()
+        left = [t for t in self.core.tasks.values() if t.state not in ON_ENGINE_STATES]
+        assert not left, f"nobody wants these any more: {left}"
+        assert not self.core.tasks
+        assert not self.core.groups
+        assert self.core.statistics().functions == 0
+        assert not len(self.core.timers)
+
+    def _attempt(self, id_: TaskId) -> int:
+        task = self.model.task(id_)
+        assert task is not None
+        return task.attempt
+
+
+def _outcome(story: Story, id_: TaskId, attempt: int) -> Outcome:
+    status = story.pick(STATUSES)
+    error = story.pick(ERRORS) if status == ev.RAISED else None
+    return Outcome(id_, attempt, status, b"payload", error=error)
+
+
+def _own(client: ClientId) -> bytes:
+    """A function that only this client declares."""
+    return b"a function of %d" % client
+
+
+TestTheCoreAndItsModelAgree = SchedulerMachine.TestCase
+TestTheCoreAndItsModelAgree.settings = settings(
+    max_examples=EXAMPLES or 100,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=not EXAMPLES,
+    database=None,
+    print_blob=bool(EXAMPLES),
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
