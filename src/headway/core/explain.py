@@ -14,7 +14,7 @@ from headway.core.ready import Restriction
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.timers import Timer
-from headway.core.words import name_of, names
+from headway.core.words import name_of, names, plural
 
 if TYPE_CHECKING:
     from headway.core.scheduler import Scheduler
@@ -47,8 +47,8 @@ def _waiting(s: Scheduler, task: Task, now: float) -> str:
     backoff_at_s = s.timers.armed().get((task.id, Timer.BACKOFF))
     if backoff_at_s is not None:
         parts.append(
-            f"tries again in {max(backoff_at_s - now, 0):.1f} s, after {task.failures} "
-            f"failure{'s' if task.failures > 1 else ''} of {task.options.retries} allowed"
+            f"tries again in {max(backoff_at_s - now, 0):.1f} s, after "
+            f"{plural(task.failures, 'failure')}; {task.options.retries} may be retried"
         )
     return f"task {name_of(task)} waits since {_ago(task, now)}: " + "; ".join(parts)
 
@@ -129,7 +129,9 @@ def _on_engine(s: Scheduler, task: Task, now: float) -> str:
     if task.state is TaskState.RUNNING:
         return f"task {name_of(task)} runs on {name} since {_ago(task, now)}{attempt}{asked}"
     place = list(engine.assigned).index(task.id)
-    behind = f"behind {place} other tasks" if place else "first in line, or running by now"
+    behind = (
+        f"behind {plural(place, 'other task')}" if place else "first in line, or running by now"
+    )
     return (
         f"task {name_of(task)} was sent to {name} {_ago(task, now)} ago{attempt}: {behind}{asked}"
     )

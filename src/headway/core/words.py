@@ -7,6 +7,8 @@ length, so that the millionth task of a chain costs no more than the first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headway.core.events import (
     ConditionSpec,
     EngineEnd,
@@ -40,6 +42,20 @@ def names(engines: list[EngineId]) -> str:
     """A few of `engines` by name, and how many more there are."""
     shown = ", ".join(format_engine_id(e) for e in engines[:5])
     return f"{shown} and {len(engines) - 5} more" if len(engines) > 5 else shown
+
+
+def plural(count: int, what: str) -> str:
+    """`count` of `what`, such as "1 task", "2 tasks"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _some_of(need: int, upstreams: Sequence[Task | Group]) -> str:
+    """How many of its upstreams a condition wants, in words."""
+    count = len(upstreams)
+    if count == 1:
+        kind = "enough of the group" if isinstance(upstreams[0], Group) else "the task"
+        return f"{kind} it names"
+    return f"all {count} tasks it names" if need == count else f"{need} of the {count} it names"
 
 
 def queue_timeout(task: Task) -> Problem:
@@ -87,7 +103,7 @@ def lost(task: Task, engine: Engine, end: EngineEnd) -> Problem:
     if task.options.at_most_once:
         why = "it is at_most_once and may have begun, so it is not repeated"
     else:
-        why = f"its engines died {len(crashes)} times, which is its crash_limit"
+        why = f"its engines died {plural(len(crashes), 'time')}, which is its crash_limit"
     return Problem(KIND_LOST, f"task {name_of(task)} is lost: {how}; {why}")
 
 
@@ -144,7 +160,7 @@ def dependency_lost(condition: Condition, culprit: Task | Group | None) -> Probl
     task = condition.task
     role = "follow" if condition.where is not None else "after"
     verb = _ON_WORDS[condition.on]
-    wanted = f"{condition.need} of the {len(condition.upstreams)} tasks it names to {verb}"
+    wanted = f"{_some_of(condition.need, condition.upstreams)} to {verb}"
     if condition.where is not None:
         wanted += " on one engine"
     head = f"task {name_of(task)} is impossible: {role} wants {wanted}"
@@ -174,8 +190,8 @@ def dependency_lost(condition: Condition, culprit: Task | Group | None) -> Probl
     steps = problem.depth
     return Problem(
         KIND_IMPOSSIBLE,
-        f"{head}, but {name_of(culprit)} is impossible too; the first cause, {steps} "
-        f"step{'s' if steps > 1 else ''} further up: {problem.root_text}",
+        f"{head}, but {name_of(culprit)} is impossible too; the first cause, "
+        f"{plural(steps, 'step')} further up: {problem.root_text}",
         upstream=culprit.id,
         root=problem.root,
         root_text=problem.root_text,

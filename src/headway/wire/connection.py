@@ -336,8 +336,8 @@ def _clear_stale(cluster_dir: Path) -> None:
     owner = _owner(cluster_dir)
     if owner is not None:
         raise StartError(
-            f"a cluster named {cluster_dir.name!r} runs already (process {owner}); stop it "
-            f"with `headway stop {cluster_dir.name}`, or choose another name"
+            f"a cluster named {cluster_dir.name!r} runs already (process {owner}): stop "
+            f"that (Ctrl-C where it was started, or `kill {owner}`), or choose another name"
         )
     remove_cluster_dir(cluster_dir)
 
