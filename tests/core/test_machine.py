@@ -478,7 +478,7 @@ def _own(client: ClientId) -> bytes:
 
 TestTheCoreAndItsModelAgree = SchedulerMachine.TestCase
 TestTheCoreAndItsModelAgree.settings = settings(
-    max_examples=EXAMPLES or 100,
+    max_examples=EXAMPLES or 200,
     stateful_step_count=50,
     deadline=None,
     derandomize=not EXAMPLES,

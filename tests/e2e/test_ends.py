@@ -82,7 +82,7 @@ def test_what_is_left_ends_when_a_part_in_the_middle_is_killed(nothing_left: str
         try:
             future.result(timeout=50)
         except headway.errors.HeadwayError as error:
-            print(type(error).__name__, flush=True)
+            print(type(error).__name__, client.connection_file.parent, flush=True)
         """
     )
     assert process.stdout is not None
@@ -90,7 +90,9 @@ def test_what_is_left_ends_when_a_part_in_the_middle_is_killed(nothing_left: str
     (victim,) = [p for p in marked(nothing_left) if role in p.cmdline()]
     os.kill(victim.pid, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
-    assert out.strip() in ("ConnectionLost", "StartError", "EngineError"), (out, err)
+    error, directory = out.split()
+    assert error in ("ConnectionLost", "StartError", "EngineError"), (out, err)
+    assert not os.path.exists(directory)
     wait_until(lambda: not marked(nothing_left), "everything to end")
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.errors import StartError
+from headway.wire.connection import remove_cluster_dir
 
 #: What is kept of its stderr: some screens of traceback.
 _TAIL_BYTES = 8_000
@@ -42,6 +43,7 @@ class ControllerProcess:
             StartError: it ended, said why it can't start, or said nothing for `timeout_s`.
         """
         self._tail = b""
+        self._is_ready = False
         # -P: a file of the current directory must not pass for a module of the library.
         safe_path = [] if _is_run_from_source() else ["-P"]
         command = [sys.executable, *safe_path, "-m", "headway.controller", "--embedded"]
@@ -59,6 +61,7 @@ class ControllerProcess:
             os.set_blocking(self.stderr_fd, False)
             self._pidfd = _open_pidfd(self.process.pid)
             self.connection_file = self._wait_ready(timeout_s)
+            self._is_ready = True
         except BaseException:
             self.stop(grace_s=0.0)
             raise
@@ -149,6 +152,10 @@ class ControllerProcess:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+        if process.returncode < 0 and self._is_ready:
+            # Killed, it could not clear up after itself. Once: its name may be taken anew.
+            self._is_ready = False
+            remove_cluster_dir(self.connection_file.parent)
         pidfd, self._pidfd = getattr(self, "_pidfd", None), None
         if pidfd is not None:
             os.close(pidfd)
