@@ -24,9 +24,14 @@ def in_turn(contestants: Mapping[str, Contestant], repetitions: int) -> dict[str
     return figures
 
 
+def figure(value: float) -> str:
+    """`value` as people read it: 118,500 or 2.67."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
 def spread(values: Sequence[float]) -> str:
     """The least and the greatest of `values`."""
-    return f"{min(values):,.4g} to {max(values):,.4g}"
+    return f"{figure(min(values))} to {figure(max(values))}"
 
 
 def print_table(title: str, unit: str, figures: Mapping[str, Sequence[float]], base: str) -> None:
@@ -34,7 +39,7 @@ def print_table(title: str, unit: str, figures: Mapping[str, Sequence[float]], b
     print(f"\n{title} ({unit}; median of {len(figures[base])}, least to greatest)")
     for name, values in figures.items():
         ratios = [v / b for v, b in zip(values, figures[base], strict=True)]
-        ratio = "" if name == base else f"   {statistics.median(ratios):.2f} x {base}"
-        if ratio:
-            ratio += f" ({spread(ratios)})"
-        print(f"  {name:<22}{statistics.median(values):>12,.4g}   {spread(values):<24}{ratio}")
+        row = f"  {name:<20}{figure(statistics.median(values)):>8}  ({spread(values)})"
+        if name != base:
+            row = f"{row:<52}{statistics.median(ratios):.2f} x {base} ({spread(ratios)})"
+        print(row)
