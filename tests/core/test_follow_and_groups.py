@@ -133,6 +133,20 @@ def test_a_follower_may_run_on_each_engine_on_which_its_condition_is_met() -> No
     env.quiet()
 
 
+def test_a_follower_refused_where_its_upstream_ended_is_impossible() -> None:
+    # Given a task that may run on one engine alone, since what it follows ended there
+    env = Env()
+    e0, _ = env.engines(2)
+    first = env.submit(targets=[e0])
+    env.finish(first)
+    task = env.submit(follow=[first], wait_for_engines=True)
+    # When that engine refuses it
+    env.refuse(task)
+    # Then it is impossible, although it would wait: no engine that joins would help
+    assert env.state(task) is IMPOSSIBLE
+    env.quiet()
+
+
 def test_a_follower_bound_to_targets_elsewhere_is_impossible() -> None:
     # Given a task that succeeded on one engine
     env = Env()

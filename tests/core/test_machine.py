@@ -206,7 +206,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def client_cancels(self, data: st.DataObject) -> None:
         story = Story(data, self)
-        self.happens(ev.CancelAsked(story.client(), story.nodes(2)))
+        on_engines = [id_ for engine in self.model.engines.values() for id_ in engine.assigned]
+        tasks = story.some(on_engines, 2) if story.once_in(2) else story.nodes(2)
+        self.happens(ev.CancelAsked(story.client(), tasks))
         self.place()
 
     @precondition(lambda self: self.model.nodes)
@@ -225,15 +227,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._join(resources)
         self.place()
 
+    engine_joins_2 = engine_joins
+
     def _join(self, resources: dict[str, float]) -> None:
         self.happens(ev.EngineJoined(EngineId(self.engines_ever), resources))
         self.engines_ever += 1
 
     @precondition(lambda self: self.model.engines)
     @rule(data=st.data(), batched=st.booleans())
-    def engine_leaves(self, data: st.DataObject, batched: bool) -> None:
+    def engine_leaves_or_drains(self, data: st.DataObject, batched: bool) -> None:
         story = Story(data, self)
         engine = story.engine()
+        if story.once_in(3):
+            self.happens(ev.EngineDraining(engine))
+            self.place(unless=batched)
+            return
         assigned = self.model.engines[engine].assigned if engine in self.model.engines else []
         started = story.pick([*assigned, None])
         if story.once_in(10):
@@ -272,6 +280,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.happens(ev.GaveBack(recall.engine, [t for t in tasks if not self._runs(t)]))
         self.place()
 
+    engine_answers_a_recall_2 = engine_answers_a_recall
+
     def _runs(self, id_: TaskId) -> bool:
         task = self.model.task(id_)
         return task is not None and task.state is TaskState.RUNNING
@@ -283,6 +293,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now += by_s
         if ticks:
             self._tick()
+
+    time_passes_2 = time_passes
 
     def _tick(self) -> None:
         out: list[Command] = []
@@ -304,7 +316,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         rare: list[Callable[[], None]] = [
             self._tick,
             lambda: self._starts(story),
-            lambda: self.happens(ev.EngineDraining(story.engine())),
             lambda: self._functions_change(story),
             lambda: self._is_sent_again(story),
             lambda: self._is_stale_or_made_up(story),
@@ -336,8 +347,16 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.happens(story.pick(self.batches))
 
     def _is_stale_or_made_up(self, story: Story) -> None:
-        outcomes = [_outcome(story, id_, story.pick([0, 1, 2])) for id_ in story.nodes(2)]
-        self.happens(ev.Finished(story.engine(), outcomes))
+        engine = story.engine()
+        tasks = story.nodes(2)
+        if engine in self.model.engines and not story.once_in(4):
+            tasks = story.some(self.model.engines[engine].assigned, 2)
+        outcomes = []
+        for id_ in tasks:
+            task = self.model.task(id_)
+            attempt = task.attempt if task is not None else 1
+            outcomes.append(_outcome(story, id_, attempt - story.pick([1, 0])))
+        self.happens(ev.Finished(engine, outcomes))
 
     def _client_comes_or_goes(self, story: Story) -> None:
         if len(self.model.clients) < 3:
