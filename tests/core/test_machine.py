@@ -11,6 +11,7 @@ nothing may remain.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from collections.abc import Callable, Sequence
 from random import Random
@@ -46,6 +47,14 @@ from tests.core.model_facts import ModelGroup, Said
 EXAMPLES = int(os.environ.get("HEADWAY_EXAMPLES", "0"))
 
 pytestmark = pytest.mark.timeout(0 if EXAMPLES else 120)
+
+
+@pytest.fixture(autouse=True)
+def _may_take_long() -> None:
+    """A long search is no hang: pytest's own watchdog, armed a moment ago, is called off."""
+    if EXAMPLES:
+        faulthandler.cancel_dump_traceback_later()
+
 
 SCHEMES = ["leastload", "lru", "twobin", "weighted", "plainrandom"]
 STATUSES = [*[ev.RAN] * 6, *[ev.RAISED] * 3, ev.REFUSED, ev.STOPPED, ev.OVERRAN]
