@@ -265,6 +265,17 @@ def test_tasks_queued_behind_a_long_one_are_recalled_when_another_engine_idles()
     assert env.state(slow[2]) is ASSIGNED
 
 
+def test_tasks_given_back_keep_their_order_also_if_one_is_named_twice():
+    # A story that the machine found, after 3,000 others.
+    env = Env(hwm=4)
+    engine = env.engine()
+    tasks = env.submit_many(4)
+    env.drain(engine)
+    env.give_back(engine, *tasks, tasks[1])
+    other = env.engine()
+    assert placed(env.said) == [(task, other) for task in tasks]
+
+
 def test_nothing_is_recalled_from_an_engine_that_makes_progress_or_while_none_idles():
     env = Env(hwm=4, recall_after_s=0.02)
     env.engines(2)

@@ -354,7 +354,8 @@ class Scheduler:
         engine.recalling = False
         engine.progress_at_s = now
         self._life.changed[engine.id] = engine
-        for task_id in reversed(event.tasks):
+        # The last goes to the front first. One that is named twice keeps its first place.
+        for task_id in reversed(list(dict.fromkeys(event.tasks))):
             task = engine.assigned.get(task_id)
             if task is None:
                 self.counters.stale += 1
