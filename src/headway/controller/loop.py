@@ -24,7 +24,7 @@ import zmq
 from headway.config import SchedulerConfig, WireConfig
 from headway.controller.answers import answer
 from headway.controller.outbox import Outbox
-from headway.controller.peers import RESULTS_SUFFIX, ClientPeer, EnginePeer, NannyPeer, Peer, Peers
+from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.core import events as ev
 from headway.core.commands import Command
 from headway.core.events import ClientId, EngineId, format_engine_id
@@ -230,9 +230,9 @@ class Controller:
                 f"this peer speaks headway protocol {hello.version}, the controller {m.VERSION}: "
                 f"install the same version of headway on both",
             )
-        elif identity.endswith(RESULTS_SUFFIX):
+        elif identity.endswith(m.RESULTS_SUFFIX):
             self._turn_away(
-                identity, f"a hello on a connection for results ({RESULTS_SUFFIX.decode()})"
+                identity, f"a hello on a connection for results ({m.RESULTS_SUFFIX.decode()})"
             )
         elif isinstance(hello, m.ClientHello):
             self._welcome_client(identity, hello, now)

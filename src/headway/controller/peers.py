@@ -14,8 +14,6 @@ from headway.core.events import ClientId, EngineId, TaskId
 from headway.wire import codec
 from headway.wire import messages as m
 
-#: An engine sends its results on a second connection, named after its first.
-RESULTS_SUFFIX = b"/out"
 #: Identities that broke the protocol, remembered so that they stay unheard. Bounded: the
 #: oldest of so many has long gone.
 _BANNED_MAX = 1_000
@@ -75,7 +73,7 @@ class Peers:
 
     def find(self, identity: bytes) -> Peer | None:
         """The peer that speaks under `identity`, on either of its connections."""
-        return self._by_identity.get(identity.removesuffix(RESULTS_SUFFIX))
+        return self._by_identity.get(identity.removesuffix(m.RESULTS_SUFFIX))
 
     def add(self, peer: Peer) -> None:
         """A peer was welcomed."""
@@ -102,13 +100,13 @@ class Peers:
 
     def ban(self, identity: bytes) -> None:
         """Listen to `identity` no more, on either of its connections."""
-        self._banned[identity.removesuffix(RESULTS_SUFFIX)] = None
+        self._banned[identity.removesuffix(m.RESULTS_SUFFIX)] = None
         if len(self._banned) > _BANNED_MAX:
             self._banned.popitem(last=False)
 
     def is_banned(self, identity: bytes) -> bool:
         """Whether `identity` broke the protocol."""
-        return identity.removesuffix(RESULTS_SUFFIX) in self._banned
+        return identity.removesuffix(m.RESULTS_SUFFIX) in self._banned
 
     def engines_of(self, nanny: NannyPeer) -> list[EnginePeer]:
         """The engines that `nanny` watches."""

@@ -89,7 +89,7 @@ class EngineProcess:
         self.number = say_hello(
             self._commands, hello, self._decoder, wire.heartbeat_timeout_s
         ).number
-        socket = connect_dealer(self._context, info, identity + b"/out", wire)
+        socket = connect_dealer(self._context, info, identity + m.RESULTS_SUFFIX, wire)
         self._results = Results(socket, wire, config)
         self._runner = Runner(
             self._gate, self._results.output, wire.frame_bytes_max, self._announce_deadline

@@ -26,6 +26,9 @@ from headway.core.problems import Problem
 #: Raised with every change of a message or of its meaning.
 VERSION = 1
 
+#: An engine sends its results on a second connection, whose identity is its first's and this.
+RESULTS_SUFFIX = b"/out"
+
 
 # --- every peer to the controller, and back -----------------------------------------------------
 
