@@ -73,6 +73,8 @@ def test_a_time_to_wait_that_is_no_number_is_named(client: headway.Client, wrong
     future.result(DEADLINE_S)
     waits: list[Callable[[], object]] = [
         lambda: client.gather([future], timeout=wrong),
+        lambda: future.result(timeout=wrong),  # also where there is nothing to wait for
+        lambda: future.exception(timeout=wrong),
         lambda: client.submit(double, 5).exception(timeout=wrong),
         lambda: client.wait_for_engines(1, timeout=wrong),
     ]

@@ -200,6 +200,8 @@ class Future(concurrent.futures.Future[T]):
             headway.errors.HeadwayError: the task did not run to its end; the class says why.
             Exception: what the task itself raised, with the remote traceback as its cause.
         """
+        if timeout is not None:  # checked also when there is nothing left to wait for
+            timeout = options.wait_s(timeout)
         if self._state not in _DONE:
             self._wait(timeout)
         if not self._is_loaded:
@@ -218,6 +220,8 @@ class Future(concurrent.futures.Future[T]):
             TimeoutError: the task did not end within `timeout`.
             headway.errors.TaskCancelled: the task was cancelled.
         """
+        if timeout is not None:
+            timeout = options.wait_s(timeout)
         if self._state not in _DONE:
             self._wait(timeout)
         if not self._is_loaded:
@@ -286,7 +290,6 @@ class Future(concurrent.futures.Future[T]):
 
     def _wait(self, timeout_s: float | None) -> None:
         self._client._check_may_wait(self)
-        timeout_s = options.wait_s(timeout_s)
         if timeout_s is not None:
             timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         condition = self._condition
