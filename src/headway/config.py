@@ -29,7 +29,8 @@ class SchedulerConfig:
     hwm_auto_min: int = 2
     hwm_auto_max: int = 512
     #: An engine that has said nothing for this long, while another idles, has the tasks queued
-    #: behind its current one recalled. Above a round trip, far below a person's patience.
+    #: behind its current one recalled. Above a round trip, far below a person's patience. inf
+    #: where engines can't give tasks back.
     recall_after_s: float = 0.02
     #: The seed of the random schemes: a run can be told again.
     seed: int = 0

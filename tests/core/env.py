@@ -158,6 +158,17 @@ class Env:
         self.tell(ev.Submitted(client or self.me, [DIGEST], [group], []))
         return group.id
 
+    def remember(
+        self,
+        succeeded: bool = True,
+        engine: EngineId | None = None,
+        client: ClientId | None = None,
+    ) -> TaskId:
+        """The shell puts back how a forgotten task ended; returns its new id."""
+        past = ev.PastTask(self.next_id(client), succeeded, engine)
+        self.tell(ev.Remembered(client or self.me, [past]))
+        return past.id
+
     def cancel(self, *tasks: TaskId, client: ClientId | None = None) -> list[Command]:
         """The client asks for these not to run."""
         return self.tell(ev.CancelAsked(client or self.me, list(tasks)))
@@ -202,6 +213,16 @@ class Env:
     def drain(self, engine: EngineId) -> list[Command]:
         """The engine takes no more tasks."""
         return self.tell(ev.EngineDraining(engine))
+
+    def resume(self, engine: EngineId) -> list[Command]:
+        """The engine takes tasks again."""
+        return self.tell(ev.EngineResumed(engine))
+
+    def late(self, task: TaskId, status: int = ev.RAN, attempt: int | None = None) -> list[Command]:
+        """An engine that was given up reports how an attempt ended: the latest, if not said."""
+        payload = b"late result" if status == ev.RAN else b"late exception"
+        outcome = self.outcome(task, status, attempt=attempt, payload=payload)
+        return self.tell(ev.LateOutcome(outcome))
 
     def give_back(self, engine: EngineId, *tasks: TaskId) -> list[Command]:
         """The engine answers a recall: it has not begun these."""

@@ -50,9 +50,13 @@ class Model(Facts):
             ev.EngineJoined: self._on_engine_joined,
             ev.EngineLeft: self._on_engine_left,
             ev.EngineDraining: self._on_engine_draining,
+            ev.EngineResumed: self._on_engine_resumed,
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
             ev.GaveBack: self._on_gave_back,
+            ev.Abandoned: self._on_abandoned,
+            ev.Remembered: self._on_remembered,
+            ev.LateOutcome: self._on_late_outcome,
         }
 
     # --- what happens --------------------------------------------------------------------------
@@ -87,8 +91,8 @@ class Model(Facts):
                     pass
         self._settle()
 
-    def assign(self, id_: TaskId, engine_id: EngineId) -> None:
-        """The scheduler placed a task.
+    def assign(self, id_: TaskId, engine_id: EngineId, in_turn: bool = True) -> None:
+        """The scheduler placed a task; `in_turn` unless it was told to place just this one.
 
         Raises:
             Disagreement: it may not run there now, or it was not its turn.
@@ -99,7 +103,7 @@ class Model(Facts):
         if engine_id not in self.eligible(task):
             raise Disagreement(f"{id_} was placed on {engine_id}; allowed: {self.eligible(task)}")
         for other in self.ready():
-            if turn(other) < turn(task) and self.eligible(other):
+            if in_turn and turn(other) < turn(task) and self.eligible(other):
                 raise Disagreement(f"{id_} was placed, though it was the turn of {other.spec.id}")
         task.state = S.ASSIGNED
         task.engine = engine_id
@@ -165,6 +169,8 @@ class Model(Facts):
         after, follow = spec.after or ConditionSpec([]), spec.follow or ConditionSpec([])
         data = ConditionSpec(spec.inputs or [])
         for condition in (data, after, follow):
+            if condition is data and any(self._has_no_value(node) for node in data.upstreams):
+                return problems.KIND_INVALID
             if not self._is_valid(condition, may_name_groups=condition is after):
                 return problems.KIND_INVALID
             is_follow = condition is follow
@@ -172,6 +178,10 @@ class Model(Facts):
             if verdict == IMPOSSIBLE:
                 return problems.KIND_IMPOSSIBLE
         return None
+
+    def _has_no_value(self, id_: TaskId) -> bool:
+        task = self.task(id_)
+        return task is not None and task.is_remembered and task.state is S.SUCCEEDED
 
     def _is_valid(self, condition: ConditionSpec, may_name_groups: bool) -> bool:
         nodes = [self.known(upstream) for upstream in set(condition.upstreams)]
@@ -210,6 +220,10 @@ class Model(Facts):
     def _on_engine_draining(self, event: ev.EngineDraining) -> None:
         if event.engine in self.engines:
             self.engines[event.engine].draining = True
+
+    def _on_engine_resumed(self, event: ev.EngineResumed) -> None:
+        if event.engine in self.engines:
+            self.engines[event.engine].draining = False
 
     def _on_engine_left(self, event: ev.EngineLeft) -> None:
         engine = self.engines.pop(event.engine, None)
@@ -278,6 +292,9 @@ class Model(Facts):
             self._end(task, S.FAILED, problems.KIND_RAISED)
             return
         task.failures += 1
+        if options.retry_elsewhere:
+            assert task.engine is not None
+            task.excluded.add(task.engine)
         self._requeue(task, position)
         if options.backoff_s > 0:
             wait_s = min(options.backoff_s * 2 ** (task.failures - 1), ev.BACKOFF_S_MAX)
@@ -298,6 +315,32 @@ class Model(Facts):
                     self._end(task, S.CANCELLED, problems.KIND_CANCELLED)
                 else:
                     self._requeue(task, position)
+
+    # --- what a shell says ---------------------------------------------------------------------
+
+    def _on_abandoned(self, event: ev.Abandoned) -> None:
+        task = self.task(event.task)
+        if task is not None and task.state in (S.WAITING, S.READY):
+            late = event.kind == problems.KIND_TIMEOUT
+            self._end(task, S.TIMED_OUT if late else S.IMPOSSIBLE, event.kind)
+
+    def _on_remembered(self, event: ev.Remembered) -> None:
+        for past in event.tasks:
+            if event.client in self.clients and self._accepts(event.client, past.id):
+                spec = TaskSpec(past.id, 0, b"")
+                task = ModelTask(spec, event.client, b"", ev.DEFAULT_OPTIONS, engine=past.engine)
+                task.state = S.SUCCEEDED if past.succeeded else S.FAILED
+                task.problem = None if past.succeeded else problems.KIND_RAISED
+                task.is_remembered = True
+                self.nodes[past.id] = task
+
+    def _on_late_outcome(self, event: ev.LateOutcome) -> None:
+        outcome = event.outcome
+        task = self.task(outcome.task)
+        if task is None or task.state not in (S.WAITING, S.READY) or not task.attempt:
+            return
+        if task.attempt == outcome.attempt and outcome.status == ev.RAN:
+            self._end(task, S.SUCCEEDED, None)
 
     # --- the consequences ----------------------------------------------------------------------
 

@@ -44,6 +44,8 @@ class ModelTask:
     #: Where `follow` was met when it got its rank.
     followed: frozenset[EngineId] | None = None
     problem: str | None = None
+    #: The shell put it back: how it ended is known, and no more.
+    is_remembered: bool = False
 
     @property
     def is_final(self) -> bool:

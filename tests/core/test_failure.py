@@ -8,12 +8,13 @@ from headway.core import events as ev
 from headway.core.commands import StopTask
 from headway.core.events import ErrorInfo
 from headway.core.explain import explain
-from headway.core.problems import KIND_LOST, KIND_RAISED, KIND_TIMEOUT
+from headway.core.problems import KIND_IMPOSSIBLE, KIND_LOST, KIND_RAISED, KIND_TIMEOUT
 from headway.core.states import TaskState
 from tests.core.env import Env, delivered, placed
 
 READY, WAITING, ASSIGNED = TaskState.READY, TaskState.WAITING, TaskState.ASSIGNED
 SUCCEEDED, FAILED = TaskState.SUCCEEDED, TaskState.FAILED
+IMPOSSIBLE = TaskState.IMPOSSIBLE
 CANCELLED, LOST, TIMED_OUT = TaskState.CANCELLED, TaskState.LOST, TaskState.TIMED_OUT
 
 
@@ -44,6 +45,70 @@ def test_only_the_exceptions_of_retry_on_are_tried_again_bases_included(env: Env
     assert len(placed(env.fail(task, timeout))) == 1
     env.fail(task, ErrorInfo(["builtins.ValueError"], "wrong"))
     assert env.state(task) is FAILED
+
+
+def test_a_retry_elsewhere_goes_to_an_engine_on_which_it_has_not_failed(env: Env):
+    engines = env.engines(3)
+    task = env.submit(retries=5, retry_elsewhere=True)
+    tried = [env.task(task).engine]
+    for _ in range(2):
+        ((_, engine),) = placed(env.fail(task))
+        tried.append(engine)
+    assert sorted(tried) == engines
+    env.fail(task)
+    problem = env.delivered[task].problem
+    assert env.state(task) is IMPOSSIBLE
+    assert problem.kind == KIND_IMPOSSIBLE
+    assert "e0, e1, e2 ran it and it failed there" in problem.text
+    assert "refused" not in problem.text
+    env.quiet()
+
+
+def test_without_retry_elsewhere_a_retry_may_go_to_the_same_engine(env: Env):
+    engine = env.engine()
+    task = env.submit(retries=1)
+    assert placed(env.fail(task)) == [(task, engine)]
+
+
+def test_the_last_failure_excludes_nothing_and_is_told_as_it_was(env: Env):
+    env.engine()
+    task = env.submit(retries=0, retry_elsewhere=True)
+    env.fail(task)
+    assert env.state(task) is FAILED
+    assert env.delivered[task].payload == b"exception"
+    assert env.task(task).excluded is None
+
+
+def test_a_retry_elsewhere_after_a_backoff_waits_for_it_and_then_looks_for_an_engine(env: Env):
+    e0 = env.engine()
+    task = env.submit(retries=2, retry_elsewhere=True, backoff_s=1.0)
+    assert env.fail(task) == []
+    assert env.state(task) is WAITING
+    e1 = env.engine()
+    assert placed(env.tick(1.0)) == [(task, e1)]
+    env.fail(task)
+    env.tick(2.0)
+    assert env.state(task) is IMPOSSIBLE
+    assert e0 in env.task(task).excluded
+
+
+def test_a_retry_elsewhere_that_waits_for_engines_gets_the_next_that_joins(env: Env):
+    env.engine()
+    task = env.submit(retries=1, retry_elsewhere=True, wait_for_engines=True)
+    assert env.fail(task) == []
+    assert env.state(task) is READY
+    assert "e0 ran it and it failed there" in explain(env.scheduler, task, env.now)
+    newcomer = env.engine()
+    assert placed(env.said) == [(task, newcomer)]
+
+
+def test_refusals_and_failures_are_told_apart_as_far_as_they_are_known(env: Env):
+    env.engines(2)
+    task = env.submit(retries=1, retry_elsewhere=True)
+    env.refuse(task)
+    env.fail(task)
+    assert env.state(task) is IMPOSSIBLE
+    assert "e0, e1 refused it, or ran it and it failed there" in env.delivered[task].problem.text
 
 
 def test_a_backoff_doubles_and_the_task_waits_it_out(env: Env):

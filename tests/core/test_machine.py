@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from headway.config import SchedulerConfig
 from headway.core import events as ev
-from headway.core import invariants
+from headway.core import invariants, problems
 from headway.core.commands import Assign, Command, Deliver, DropFunction, Recall, StopTask
 from headway.core.events import (
     ClientId,
@@ -137,6 +137,7 @@ class Story:
             at_most_once=self.once_in(6),
             priority=self.pick([0, 0, 1, -1]),
             resources=self.pick(NEEDS) if self.once_in(4) else None,
+            retry_elsewhere=self.once_in(4),
         )
 
     def task(self, id_: TaskId, batch: list[TaskId]) -> TaskSpec:
@@ -244,11 +245,16 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.engines)
     @rule(data=st.data(), batched=st.booleans())
-    def engine_leaves_or_drains(self, data: st.DataObject, batched: bool) -> None:
+    def engine_leaves_drains_or_resumes(self, data: st.DataObject, batched: bool) -> None:
         story = Story(data, self)
         engine = story.engine()
         if story.once_in(3):
             self.happens(ev.EngineDraining(engine))
+            self.place(unless=batched)
+            return
+        draining = [e.id for e in self.model.engines.values() if e.draining]
+        if draining and story.once_in(2):
+            self.happens(ev.EngineResumed(story.pick([*draining, engine])))
             self.place(unless=batched)
             return
         assigned = self.model.engines[engine].assigned if engine in self.model.engines else []
@@ -329,6 +335,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             lambda: self._is_sent_again(story),
             lambda: self._is_stale_or_made_up(story),
             lambda: self._client_comes_or_goes(story),
+            lambda: self._is_abandoned(story),
+            lambda: self._is_remembered(story),
+            lambda: self._is_late(story),
         ]
         story.pick(rare)()
         self.place()
@@ -372,6 +381,55 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.client_joins()
         else:
             self.happens(ev.ClientLeft(story.client()))
+
+    # --- what only a shell says ----------------------------------------------------------------
+
+    def _queued(self) -> list[TaskId]:
+        queued = (TaskState.WAITING, TaskState.READY)
+        return [task.spec.id for task in self.model.tasks() if task.state in queued]
+
+    def _is_abandoned(self, story: Story) -> None:
+        kinds = [problems.KIND_IMPOSSIBLE, problems.KIND_INVALID, problems.KIND_TIMEOUT]
+        tasks = story.some(self._queued(), 1) or story.nodes(1)
+        for task in tasks:
+            self.happens(ev.Abandoned(task, story.pick(kinds), "the shell says so"))
+
+    def _is_remembered(self, story: Story) -> None:
+        client = story.client()
+        first = max(self.model.clients.get(client, 0) + story.pick([1, 1, 1, 0]), 1)
+        engines = [None, *sorted(self.model.engines), EngineId(99)]
+        tasks = [
+            ev.PastTask(ev.task_id(client, first + n), not story.once_in(3), story.pick(engines))
+            for n in range(story.pick([1, 2]))
+        ]
+        self.happens(ev.Remembered(client, tasks))
+
+    def _is_late(self, story: Story) -> None:
+        for id_ in story.some(self._queued(), 1) or story.nodes(1):
+            task = self.model.task(id_)
+            attempt = task.attempt if task is not None else 1
+            outcome = _outcome(story, id_, attempt - story.pick([0, 0, 1]))
+            self.happens(ev.LateOutcome(outcome))
+
+    @precondition(lambda self: self.model.ready())
+    @rule(data=st.data())
+    def a_task_is_placed_before_its_turn(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        task = story.pick(self.model.ready())
+        among = story.some(sorted(self.model.engines), 3) if story.once_in(2) else None
+        allowed = [e for e in self.model.eligible(task) if among is None or e in among]
+        out: list[Command] = []
+        self.agrees = False
+        note(f"{self.now}: place_task({task.spec.id}, among={among})")
+        was_placed = self.core.place_task(task.spec.id, self.now, out, among)
+        assert was_placed == bool(allowed), f"allowed on {allowed}, placed: {out}"
+        for command in out:
+            assert isinstance(command, Assign)
+            assert command.engine in allowed
+            loads = {e: len(self.model.engines[e].assigned) for e in allowed}
+            assert among is None or loads[command.engine] == min(loads.values())
+            self.model.assign(command.task.id, command.engine, in_turn=False)
+        self.compare([])
 
     # --- the two together ----------------------------------------------------------------------
 

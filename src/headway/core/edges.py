@@ -44,6 +44,14 @@ def ended_on(task: Task, engines: Engines) -> Engine | None:
     return engines.get(task.engine)
 
 
+def _is_unfit(node: Task | Group, role: str) -> bool:
+    """Whether `node` has no single place to follow it to, or no value to be an argument."""
+    if isinstance(node, Group):
+        return True
+    # Remembered: see the event of that name.
+    return role == "an argument" and node.state is TaskState.SUCCEEDED and node.result is None
+
+
 class Edges:
     """Makes edges between the nodes of a scheduler."""
 
@@ -99,7 +107,7 @@ class Edges:
         nodes: list[Task | Group] = []
         for node_id in dict.fromkeys(spec.upstreams):
             node = self.find(node_id)
-            if node is None or (role != "after" and type(node) is Group):
+            if node is None or (role != "after" and _is_unfit(node, role)):
                 return words.invalid_dependency(task, role, node_id, node)
             nodes.append(node)
         count = len(nodes)

@@ -88,7 +88,8 @@ class TaskOptions(Struct, array_like=True, frozen=True):
     `timeout_s` bounds one stretch in the queue, `run_timeout_s` one run; None is no bound.
     `retry_on` names exception classes, as module.qualname; None is any exception. The n-th
     retry waits `backoff_s * 2 ** (n - 1)` seconds, at most `BACKOFF_S_MAX`. Of the `priority`
-    values, higher goes first.
+    values, higher goes first. With `retry_elsewhere` a retry goes to an engine on which the task
+    has not failed yet; with `fair` it takes turns with the tasks of other clients.
     """
 
     targets: list[EngineId] | None = None
@@ -103,6 +104,8 @@ class TaskOptions(Struct, array_like=True, frozen=True):
     priority: int = 0
     resources: dict[str, Amount] | None = None
     label: str = ""
+    retry_elsewhere: bool = False
+    fair: bool = False
 
 
 #: No backoff grows beyond this.
@@ -290,6 +293,49 @@ class GaveBack(Struct):
     tasks: list[TaskId]
 
 
+# --- events that no peer can send: a shell says them -------------------------------------------
+
+
+class EngineResumed(Struct):
+    """A draining engine takes tasks again."""
+
+    engine: EngineId
+
+
+class Abandoned(Struct):
+    """The shell knows that a task which is on no engine will not run. `kind` is KIND_INVALID,
+    KIND_IMPOSSIBLE or KIND_TIMEOUT; `text` is for people."""
+
+    task: TaskId
+    kind: str
+    text: str
+
+
+class PastTask(Struct):
+    """How a task ended that was forgotten since. `succeeded` or failed; where, if it ran."""
+
+    id: TaskId
+    succeeded: bool
+    engine: EngineId | None = None
+
+
+class Remembered(Struct):
+    """The shell remembers how tasks ended, and puts their records back, for a moment, so that
+    new tasks may depend on them. Under new ids of `client`, who releases them as any other.
+
+    Their values are not remembered: such a task can't be an argument.
+    """
+
+    client: ClientId
+    tasks: list[PastTask]
+
+
+class LateOutcome(Struct):
+    """An engine that was given up reports how the latest attempt of a task ended."""
+
+    outcome: Outcome
+
+
 Event = (
     ClientJoined
     | ClientLeft
@@ -304,4 +350,8 @@ Event = (
     | Finished
     | Started
     | GaveBack
+    | EngineResumed
+    | Abandoned
+    | Remembered
+    | LateOutcome
 )

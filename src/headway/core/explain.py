@@ -14,7 +14,7 @@ from headway.core.ready import Restriction
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.timers import Timer
-from headway.core.words import name_of, names, plural
+from headway.core.words import excluded, name_of, names, plural
 
 if TYPE_CHECKING:
     from headway.core.scheduler import Scheduler
@@ -112,7 +112,7 @@ def _misfits(s: Scheduler, task: Task) -> str:
         if restriction.allowed is not None and engine.id not in restriction.allowed:
             reasons.append(f"{name} is not among its targets")
         elif restriction.excluded and engine.id in restriction.excluded:
-            reasons.append(f"{name} refused it")
+            reasons.append(excluded(task, name))
         elif short:
             reasons.append(f"{name} lacks {', '.join(short)}")
     if len(s.engines) > _NAMED_MAX:
@@ -138,9 +138,10 @@ def _on_engine(s: Scheduler, task: Task, now: float) -> str:
 
 
 def _succeeded(s: Scheduler, task: Task, now: float) -> str:
-    assert task.engine is not None
+    # On no engine: it ran late, on one that had been given up, or it is remembered so.
+    where = f" on {format_engine_id(task.engine)}" if task.engine is not None else ""
     tries = f", at attempt {task.attempt}" if task.attempt > 1 else ""
-    return f"task {name_of(task)} succeeded on {format_engine_id(task.engine)}{tries}"
+    return f"task {name_of(task)} succeeded{where}{tries}"
 
 
 def _failed(s: Scheduler, task: Task, now: float) -> str:

@@ -59,7 +59,7 @@ class Life:
         self.edges = Edges(self.tasks, self.groups, self.engines)
         scheme_name, self.scheme = load_scheme(config.scheme)
         self.lanes = Lanes(scheme_name, self.scheme)
-        self.timers = Timers()
+        self.timers: Timers[Timer] = Timers()
         self.counters = Counters()
         self.recalls = Recalls(self.lanes, config.recall_after_s)
         #: Tasks that have ended, whose dependents have not heard of it.

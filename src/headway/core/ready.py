@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from random import Random
 
 from headway.core.events import EngineId
+from headway.core.fair import FairQueue
 from headway.core.graph import followable
 from headway.core.index import EngineIndex, make_index
 from headway.core.records import Engine, Task
@@ -95,7 +96,8 @@ class Lane:
         #: in its deque, dead, until it surfaces or the dead are the most.
         self.count = 0
         self._entries = 0
-        self._queues: dict[int, deque[Task]] = {}
+        #: A deque of the tasks of each priority, or turns once a fair one came.
+        self._queues: dict[int, deque[Task] | FairQueue] = {}
         #: A heap of them, negated: the highest priority first.
         self._priorities: list[int] = []
 
@@ -108,6 +110,8 @@ class Lane:
         if queue is None:
             queue = self._queues[priority] = deque()
             heapq.heappush(self._priorities, -priority)
+        if task.options.fair and type(queue) is deque:
+            queue = self._queues[priority] = FairQueue(queue)
         if ticket < 0:
             queue.appendleft(task)
         else:
@@ -125,7 +129,10 @@ class Lane:
                 task = queue[0]
                 if task.lane is self and task.state is READY:
                     return task
-                queue.popleft()
+                if type(queue) is deque:
+                    queue.popleft()
+                else:
+                    queue.drop_first()  # type: ignore[union-attr]
                 self._entries -= 1
             if self._priorities[0] != 0 or len(self._priorities) > 1:
                 del self._queues[-heapq.heappop(self._priorities)]
@@ -145,10 +152,13 @@ class Lane:
         self.count -= 1
 
     def waiting(self) -> Iterator[Task]:
-        """The tasks here, in order. One that left and came back may come twice."""
+        """The tasks here, in order. One that left and came back may come twice.
+
+        Of fair turns the order is the one in which they stand now, also where tasks have left.
+        """
         for priority in sorted(self._priorities):
             for task in self._queues[-priority]:
-                if task.lane is self and task.state is READY:
+                if self._is_here(task):
                     yield task
 
     def order_key(self) -> tuple[int, int]:
@@ -156,12 +166,16 @@ class Lane:
         task = self.head()
         return -task.options.priority, task.ticket
 
+    def _is_here(self, task: Task) -> bool:
+        return task.lane is self and task.state is READY
+
     def _sweep(self) -> None:
         for priority, queue in list(self._queues.items()):
-            alive = deque(t for t in queue if t.lane is self and t.state is READY)
-            if alive:
-                self._queues[priority] = alive
+            if isinstance(queue, FairQueue):
+                queue.keep(self._is_here)
             else:
+                queue = self._queues[priority] = deque(filter(self._is_here, queue))
+            if not queue:
                 del self._queues[priority]
         self._priorities = sorted(-priority for priority in self._queues)
         self._entries = sum(len(queue) for queue in self._queues.values())

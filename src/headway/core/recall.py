@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import islice
+from math import inf
 
 from headway.core.commands import Command, Recall
 from headway.core.events import EngineId
@@ -57,13 +58,16 @@ class Recalls:
             del self._engines[engine.id]
 
     def next_s(self) -> float | None:
-        """When an engine will have been silent for too long while another idles."""
-        if not self._idle or not self._queued:
+        """When an engine will have been silent for too long while another idles; None for never."""
+        if not self._idle or not self._queued or self._recall_after_s == inf:
             return None
         return next(iter(self._queued.values())) + self._recall_after_s
 
     def recall_due(self, now: float, out: list[Command]) -> None:
         """For each idle engine, ask one silent engine to give tasks back."""
+        at_s = self.next_s()
+        if at_s is None or at_s > now:
+            return  # before the idle engines are listed, of which there may be many
         for idle in list(self._idle.values()):
             at_s = self.next_s()
             if at_s is None or at_s > now:

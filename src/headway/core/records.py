@@ -72,7 +72,7 @@ class Task:
     #: Times that the function raised; then how each engine died under it.
     failures: int = 0
     crashes: list[str] | None = None
-    #: Engines that refused it.
+    #: Engines that refused it, or on which it raised while it was to be retried elsewhere.
     excluded: frozenset[EngineId] | None = None
     #: When the current stretch in the queue began, or when the engine said that it started.
     since_s: float = 0.0

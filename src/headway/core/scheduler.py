@@ -18,7 +18,8 @@ tasks may be placeable; `place` sees to these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -26,11 +27,11 @@ from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
 from headway.core.commands import Command, StopTask
-from headway.core.events import DEFAULT_OPTIONS, TaskId
+from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId
 from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life
 from headway.core.prefetch import limit_of, note_runs
-from headway.core.problems import KIND_RAISED, Problem
+from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
 from headway.core.states import FINAL_STATES, Cause, TaskState
@@ -80,6 +81,10 @@ class Scheduler:
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
             ev.GaveBack: self._on_gave_back,
+            ev.EngineResumed: self._on_engine_resumed,
+            ev.Abandoned: self._on_abandoned,
+            ev.Remembered: self._on_remembered,
+            ev.LateOutcome: self._on_late_outcome,
         }
         self._outcomes: dict[int, Callable[[Task, ev.Outcome, float, Commands], None]] = {
             ev.RAN: self._on_ran,
@@ -100,7 +105,7 @@ class Scheduler:
     def tick(self, now: float, out: Commands) -> None:
         """Do what has become due by `now`; then call `place`."""
         for task_id, timer in self.timers.take_due(now):
-            task = self.tasks[task_id]
+            task = self.tasks[TaskId(task_id)]
             if timer is Timer.BACKOFF:
                 self._life.make_ready(task, Cause.BACKOFF_OVER, now, out)
             else:
@@ -121,6 +126,41 @@ class Scheduler:
         self._life.tell_lanes()
         for task, engine in self.lanes.choices(self._rng):
             self._life.seat(task, engine, now, out)
+
+    def place_task(
+        self, task_id: TaskId, now: float, out: Commands, among: Collection[EngineId] | None = None
+    ) -> bool:
+        """Place this one task now, before its turn, if it is ready and an engine has room for it.
+
+        Parameters:
+            among: the engines that may be chosen, of which the least loaded is; None is what
+                the scheme chooses.
+
+        Returns whether it was placed.
+        """
+        self._life.tell_lanes()
+        task = self.tasks.get(task_id)
+        if task is None or task.lane is None:
+            return False
+        lane = task.lane
+        if among is None:
+            engine = lane.room.choose(self._rng) if lane.room else None
+        else:
+            found = [self.engines[e] for e in among if e in self.engines]
+            having_room = [engine for engine in found if engine in lane.room]
+            engine = min(having_room, key=lambda e: (e.load, e.stamp), default=None)
+        if engine is None:
+            return False
+        lane.leave(task)
+        self._life.seat(task, engine, now, out)
+        return True
+
+    def set_hwm(self, hwm: int | str) -> None:
+        """Another `hwm` from now on; what engines have already stays there. Then call `place`."""
+        self.config = replace(self.config, hwm=hwm)
+        for engine in self.engines.values():
+            engine.limit = limit_of(engine, self.config)
+            self._life.changed[engine.id] = engine
 
     @property
     def scheme_failure(self) -> str:
@@ -223,6 +263,35 @@ class Scheduler:
         node.released = True
         if not node.holds:
             self._life.forget_if_free(node)
+
+    def _on_remembered(self, event: ev.Remembered, now: float, out: Commands) -> None:
+        client = self.clients.get(event.client)
+        if client is None:
+            self.counters.invalid += len(event.tasks)
+            return
+        for past in event.tasks:
+            if self._is_new(client, past.id):
+                state = TaskState.SUCCEEDED if past.succeeded else TaskState.FAILED
+                task = Task(past.id, client.id, None, b"", state=state, engine=past.engine)
+                if not past.succeeded:
+                    task.problem = words.failed_before(task)
+                task.since_s = now
+                client.nodes.add(task.id)
+                self.tasks[task.id] = task
+                self.counters.by_state[state] += 1
+
+    def _on_abandoned(self, event: ev.Abandoned, now: float, out: Commands) -> None:
+        task = self.tasks.get(event.task)
+        if task is None or task.state not in (WAITING, READY):
+            self.counters.stale += 1
+            return
+        if event.kind == KIND_TIMEOUT:
+            cause = Cause.DEADLINE
+        elif task.state is READY:
+            cause = Cause.NO_ENGINE_LEFT
+        else:
+            cause = Cause.DEPENDENCY_LOST
+        self._life.end(task, cause, Problem(event.kind, event.text), out)
 
     def _on_cancel_asked(self, event: ev.CancelAsked, now: float, out: Commands) -> None:
         for task_id in event.tasks:
@@ -346,6 +415,15 @@ class Scheduler:
         self._life.changed[engine.id] = engine
         self.recalls.recall_all(engine, out)
 
+    def _on_engine_resumed(self, event: ev.EngineResumed, now: float, out: Commands) -> None:
+        engine = self.engines.get(event.engine)
+        if engine is None:
+            self.counters.stale += 1
+            return
+        engine.draining = engine.recalling = False
+        engine.limit = limit_of(engine, self.config)
+        self._life.changed[engine.id] = engine
+
     def _on_gave_back(self, event: ev.GaveBack, now: float, out: Commands) -> None:
         engine = self.engines.get(event.engine)
         if engine is None:
@@ -396,6 +474,19 @@ class Scheduler:
         engine.limit = limit_of(engine, self.config)
         self._life.changed[engine.id] = engine
 
+    def _on_late_outcome(self, event: ev.LateOutcome, now: float, out: Commands) -> None:
+        """It counts if no other engine has the task, which is queued to be tried again."""
+        outcome = event.outcome
+        task = self.tasks.get(outcome.task)
+        queued = task is not None and task.state in (WAITING, READY)
+        if not queued or task.attempt != outcome.attempt or not outcome.attempt:  # type: ignore[union-attr]
+            self.counters.stale += 1
+        elif outcome.status == ev.RAN:
+            assert task is not None
+            assert isinstance(outcome.payload, bytes)
+            self._life.end(task, Cause.RAN_LATE, None, out, outcome.payload)
+        # Any other outcome asks for another try, for which it is queued already.
+
     def _on_ran(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:
         assert isinstance(outcome.payload, bytes)
         self._life.end(task, Cause.RAN, None, out, outcome.payload)
@@ -409,6 +500,9 @@ class Scheduler:
             self._life.end(task, cause, problem, out, outcome.payload)
             return
         self.counters.retried += 1
+        if task.options.retry_elsewhere:
+            assert task.engine is not None
+            task.excluded = (task.excluded or frozenset()) | {task.engine}
         if cause is Cause.RETRY:
             self._life.take_back(task, cause, now, out)
             return

@@ -50,6 +50,7 @@ class Cause(IntEnum):
     CRASH_LIMIT = 13
     BACKOFF_OVER = 14
     FOLLOW_LOST = 15
+    RAN_LATE = 16
 
 
 S = TaskState
@@ -58,8 +59,9 @@ C = Cause
 #: What each cause means, for docs/states.md.
 CAUSE_MEANINGS: dict[Cause, str] = {
     C.DEPENDENCIES_MET: "the last condition of the task was met",
-    C.DEPENDENCY_LOST: "a condition can no longer be met, or names an unknown task",
-    C.NO_ENGINE_LEFT: "no engine is left on which the task may run",
+    C.DEPENDENCY_LOST: "a condition can no longer be met, or names an unknown task; or the shell "
+    "abandoned the task",
+    C.NO_ENGINE_LEFT: "no engine is left on which the task may run, or the shell abandoned it",
     C.PLACED: "the scheme chose an engine, whose seat is taken in the same step",
     C.STARTED: "the engine, or its nanny, reported that the task runs",
     C.RETURNED: "the engine gave the task back before it started: recalled, drained or refused",
@@ -73,6 +75,7 @@ CAUSE_MEANINGS: dict[Cause, str] = {
     C.CRASH_LIMIT: "its engine ended, and it may not be repeated again",
     C.FOLLOW_LOST: "the engines that met its follow condition left; another may yet meet it",
     C.BACKOFF_OVER: "the backoff before its next attempt has passed",
+    C.RAN_LATE: "its engine was given up, but then reported that the latest attempt returned",
 }
 
 _FROM_ENGINE: dict[Cause, TaskState] = {
@@ -92,6 +95,7 @@ TRANSITIONS: dict[TaskState, dict[Cause, TaskState]] = {
     S.WAITING: {
         C.DEPENDENCIES_MET: S.READY,
         C.BACKOFF_OVER: S.READY,
+        C.RAN_LATE: S.SUCCEEDED,
         C.DEPENDENCY_LOST: S.IMPOSSIBLE,
         C.DEADLINE: S.TIMED_OUT,
         C.CANCEL: S.CANCELLED,
@@ -99,6 +103,7 @@ TRANSITIONS: dict[TaskState, dict[Cause, TaskState]] = {
     S.READY: {
         C.PLACED: S.ASSIGNED,
         C.FOLLOW_LOST: S.WAITING,
+        C.RAN_LATE: S.SUCCEEDED,
         C.NO_ENGINE_LEFT: S.IMPOSSIBLE,
         C.DEADLINE: S.TIMED_OUT,
         C.CANCEL: S.CANCELLED,

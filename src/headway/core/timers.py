@@ -10,8 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from enum import IntEnum
-
-from headway.core.events import TaskId
+from typing import Generic, TypeVar
 
 
 class Timer(IntEnum):
@@ -21,17 +20,20 @@ class Timer(IntEnum):
     BACKOFF = 1
 
 
-class Timers:
-    """Times at which tasks want attention."""
+Kind = TypeVar("Kind", bound=IntEnum)
+
+
+class Timers(Generic[Kind]):
+    """Times at which something wants attention, of which each has a number and a kind."""
 
     def __init__(self) -> None:
-        self._armed: dict[tuple[TaskId, Timer], float] = {}
-        self._heap: list[tuple[float, TaskId, Timer]] = []
+        self._armed: dict[tuple[int, Kind], float] = {}
+        self._heap: list[tuple[float, int, Kind]] = []
 
     def __len__(self) -> int:
         return len(self._armed)
 
-    def arm(self, task: TaskId, timer: Timer, at_s: float) -> None:
+    def arm(self, task: int, timer: Kind, at_s: float) -> None:
         """Set the timer, in place of one that was set before."""
         self._armed[task, timer] = at_s
         heapq.heappush(self._heap, (at_s, task, timer))
@@ -39,11 +41,11 @@ class Timers:
             self._heap = [(at, task, kind) for (task, kind), at in self._armed.items()]
             heapq.heapify(self._heap)
 
-    def disarm(self, task: TaskId, timer: Timer) -> None:
+    def disarm(self, task: int, timer: Kind) -> None:
         """Forget the timer, if it is set."""
         self._armed.pop((task, timer), None)
 
-    def is_armed(self, task: TaskId, timer: Timer) -> bool:
+    def is_armed(self, task: int, timer: Kind) -> bool:
         """Whether the timer is set."""
         return (task, timer) in self._armed
 
@@ -57,13 +59,13 @@ class Timers:
             heapq.heappop(heap)
         return None
 
-    def take_due(self, now: float) -> Iterator[tuple[TaskId, Timer]]:
+    def take_due(self, now: float) -> Iterator[tuple[int, Kind]]:
         """Take out the timers that are due, the earliest first."""
         while (at_s := self.next_s()) is not None and at_s <= now:
             _, task, timer = heapq.heappop(self._heap)
             del self._armed[task, timer]
             yield task, timer
 
-    def armed(self) -> dict[tuple[TaskId, Timer], float]:
+    def armed(self) -> dict[tuple[int, Kind], float]:
         """What is set, for the invariants."""
         return dict(self._armed)

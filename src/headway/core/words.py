@@ -23,6 +23,7 @@ from headway.core.problems import (
     KIND_IMPOSSIBLE,
     KIND_INVALID,
     KIND_LOST,
+    KIND_RAISED,
     KIND_RUN_TIMEOUT,
     KIND_TIMEOUT,
     Problem,
@@ -91,6 +92,11 @@ def raised(task: Task, error: ErrorInfo | None) -> str:
     return f"task {name_of(task)} raised {kind}: {first_line}"
 
 
+def failed_before(task: Task) -> Problem:
+    """A task failed, and was forgotten; nothing else is known of it."""
+    return Problem(KIND_RAISED, f"task {name_of(task)} failed")
+
+
 def crash(engine: Engine, end: EngineEnd) -> str:
     """How an engine died under a task: one line of the task's record of crashes."""
     return f"engine {format_engine_id(engine.id)} {end.text}"
@@ -116,12 +122,26 @@ def no_engine_left(task: Task) -> Problem:
     if task.follow is not None:
         reasons.append("none of the engines that meet its follow condition can run it")
     if task.excluded:
-        reasons.append(f"{names(sorted(task.excluded))} refused it")
+        reasons.append(excluded(task, names(sorted(task.excluded))))
     if task.options.resources:
         needs = ", ".join(f"{k}={v:g}" for k, v in sorted(task.options.resources.items()))
         reasons.append(f"it needs {needs}")
     why = "; ".join(reasons)
     return Problem(KIND_IMPOSSIBLE, f"task {name_of(task)}: no engine is left to run it: {why}")
+
+
+def excluded(task: Task, engines: str) -> str:
+    """Why `task` excludes `engines`, which are some or all of those that it excludes.
+
+    With retry_elsewhere, each failure that was retried has excluded one engine; every other
+    excluded one has refused the task.
+    """
+    failed = task.failures if task.options.retry_elsewhere else 0
+    if not failed:
+        return f"{engines} refused it"
+    if failed == len(task.excluded or ()):
+        return f"{engines} ran it and it failed there"
+    return f"{engines} refused it, or ran it and it failed there"
 
 
 def follow_lost(task: Task) -> Problem:
@@ -139,8 +159,10 @@ def invalid_dependency(
     what = format_task_id(node_id)
     if node_id == task.id:
         why = "it is the task itself"
-    elif node is not None:
+    elif isinstance(node, Group):
         why = "it is a group, which has no single value and no single place"
+    elif node is not None:
+        why = "that it succeeded is all that is remembered of it: its value is gone"
     else:
         why = "no such task is known (a task is forgotten when its future is gone)"
     return Problem(KIND_INVALID, f"task {name_of(task)}: {role} names {what}, but {why}")

@@ -1,0 +1,1 @@
+"""headway's scheduler inside IPython.parallel clusters. Needs the extra headway[ipyparallel]."""

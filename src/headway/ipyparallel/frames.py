@@ -1,0 +1,221 @@
+"""Messages of the IPython.parallel protocol, as a scheduler needs them: fast, and strict.
+
+A message is a list of frames, `[ident..., <IDS|MSG>, signature, header, parent_header, metadata,
+content, *buffers]` (Jupyter's wire protocol; jupyter_client/session.py). A scheduler looks at two
+of its dictionaries and relays the rest untouched, so only these are unpacked. Buffers are never
+looked at, nor are they signed.
+
+Whatever comes in, the one exception that leaves is `BadMessage`. Digests of signatures are not
+remembered: a task that comes twice is known by its msg_id. What this file must not know:
+sockets, tasks, engines.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import zmq
+from jupyter_client.session import Session
+
+DELIMITER = b"<IDS|MSG>"
+
+Frame = bytes | zmq.Frame
+#: The frames from the delimiter on, before the buffers: it, a signature, four dictionaries.
+_FIXED = 6
+#: More identities than any route has; a message without a delimiter is not searched further.
+_IDENTS_MAX = 8
+_MSG_ID_CHARS_MAX = 1_000
+#: Packers whose output is JSON, which msgspec reads and writes several times faster.
+_JSON_PACKERS = frozenset({"json", "orjson"})
+#: Version of the message protocol, as the installed Jupyter says it.
+_PROTOCOL = "5.3"
+
+
+class BadMessage(ValueError):
+    """A message that can't be used; its text says why. `kind` is the same for its like."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+
+
+@dataclass(slots=True)
+class Message:
+    """What was unpacked of a message. `at` is the place of the delimiter among its frames."""
+
+    idents: list[bytes]
+    header: dict[str, Any]
+    parent: dict[str, Any]
+    metadata: dict[str, Any]
+    content: dict[str, Any]
+    at: int
+
+
+def as_bytes(frame: Frame) -> bytes:
+    """The content of a frame, however it was received."""
+    return frame if type(frame) is bytes else frame.bytes  # type: ignore[union-attr]
+
+
+class Frames:
+    """Reads and writes messages with the key and the packer of a session.
+
+    Parameters:
+        session: whose `key`, `signature_scheme` and `packer` all members of the cluster share.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.bsession: bytes = session.bsession
+        self._session_id = session.session
+        self._username = session.username
+        self._mac: hmac.HMAC | None = session.auth
+        self._count = 0
+        self._pack: Callable[[Any], bytes] = session.pack
+        self._unpack: Callable[[bytes], Any] = session.unpack
+        if session.packer in _JSON_PACKERS:
+            # Where a value is none of JSON's, the session's own packer knows what to do with it.
+            self._pack = self._pack_json(session.pack)
+            self._unpack = msgspec.json.decode
+        self._empty = self._pack({})
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def request(self, raw: Sequence[Frame]) -> Message:
+        """A request, of which the header and the metadata are unpacked.
+
+        Raises:
+            BadMessage: it is cut, unsigned, wrongly signed or garbled, or has no msg_id.
+        """
+        idents, at, fixed = self._checked(raw)
+        header = self._dict("header", fixed[0])
+        _require_msg_id(header, "header")
+        return Message(idents, header, {}, self._dict("metadata", fixed[2]), {}, at)
+
+    def reply(self, raw: Sequence[Frame]) -> Message:
+        """A reply, of which the parent's header and the metadata are unpacked.
+
+        Raises:
+            BadMessage: as for `request`.
+        """
+        idents, at, fixed = self._checked(raw)
+        parent = self._dict("parent_header", fixed[1])
+        _require_msg_id(parent, "parent_header")
+        return Message(idents, {}, parent, self._dict("metadata", fixed[2]), {}, at)
+
+    def whole(self, raw: Sequence[Frame]) -> Message:
+        """A message, of which all four dictionaries are unpacked.
+
+        Raises:
+            BadMessage: as for `request`, but that it needs no msg_id.
+        """
+        idents, at, fixed = self._checked(raw)
+        return Message(
+            idents,
+            self._dict("header", fixed[0]),
+            self._dict("parent_header", fixed[1]),
+            self._dict("metadata", fixed[2]),
+            self._dict("content", fixed[3]),
+            at,
+        )
+
+    def _checked(self, raw: Sequence[Frame]) -> tuple[list[bytes], int, list[bytes]]:
+        """The identities, the place of the delimiter, and the four frames that are signed."""
+        idents: list[bytes] = []
+        for frame in raw[: _IDENTS_MAX + 1]:
+            content = as_bytes(frame)
+            if content == DELIMITER:
+                break
+            idents.append(content)
+        else:
+            raise BadMessage("no delimiter", f"none of its {len(raw)} frames is <IDS|MSG>")
+        at = len(idents)
+        if len(raw) < at + _FIXED:
+            raise BadMessage("too few frames", f"{len(raw) - at} from the delimiter, not {_FIXED}")
+        signature, *fixed = [as_bytes(frame) for frame in raw[at + 1 : at + _FIXED]]
+        if self._mac is not None:
+            if not signature:
+                raise BadMessage("unsigned")
+            if not hmac.compare_digest(self._sign(fixed), signature):
+                raise BadMessage("wrong signature", "the key of its sender is not this cluster's")
+        return idents, at, fixed
+
+    def _dict(self, name: str, frame: bytes) -> dict[str, Any]:
+        try:
+            unpacked = self._unpack(frame)
+        except (Exception, RecursionError) as error:  # a packer of the user's may raise anything
+            raise BadMessage(f"garbled {name}", f"{type(error).__name__}: {error}") from None
+        if type(unpacked) is not dict:
+            raise BadMessage(f"garbled {name}", f"a {type(unpacked).__name__}, not a dict")
+        return unpacked
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def build(
+        self,
+        msg_type: str,
+        content: dict[str, Any],
+        *,
+        parent: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        idents: Iterable[bytes] = (),
+    ) -> list[bytes]:
+        """A whole message, signed, with a header of its own.
+
+        Parameters:
+            parent: the header of the message that it answers.
+            idents: the route, outermost first.
+        """
+        self._count += 1
+        header = {
+            "msg_id": f"{self._session_id}_headway_{self._count}",
+            "msg_type": msg_type,
+            "username": self._username,
+            "session": self._session_id,
+            "date": datetime.now(UTC).isoformat(),
+            "version": _PROTOCOL,
+        }
+        pack, empty = self._pack, self._empty
+        fixed = [
+            pack(header),
+            pack(parent) if parent else empty,
+            pack(metadata) if metadata else empty,
+            pack(content) if content else empty,
+        ]
+        return [*idents, DELIMITER, self._sign(fixed), *fixed]
+
+    def resigned(self, raw: Sequence[Frame], metadata: dict[str, Any]) -> list[Frame]:
+        """The request `raw` with `metadata` merged into its own, signed anew: engines drop a
+        message whose signature they have seen. msg_id, route and buffers stay as they are."""
+        message = self.request(raw)
+        at = message.at
+        fixed = [as_bytes(frame) for frame in raw[at + 2 : at + _FIXED]]
+        fixed[2] = self._pack({**message.metadata, **metadata})
+        return [*raw[: at + 1], self._sign(fixed), *fixed, *raw[at + _FIXED :]]
+
+    def _sign(self, fixed: Sequence[bytes]) -> bytes:
+        if self._mac is None:
+            return b""
+        mac = self._mac.copy()
+        mac.update(b"".join(fixed))
+        return mac.hexdigest().encode()
+
+    def _pack_json(self, fallback: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+        encode = msgspec.json.Encoder().encode
+
+        def pack(value: Any) -> bytes:
+            try:
+                return encode(value)
+            except (TypeError, ValueError, msgspec.MsgspecError):
+                return fallback(value)
+
+        return pack
+
+
+def _require_msg_id(header: dict[str, Any], name: str) -> None:
+    msg_id = header.get("msg_id")
+    if type(msg_id) is not str or not 0 < len(msg_id) <= _MSG_ID_CHARS_MAX:
+        raise BadMessage(f"no msg_id in its {name}", f"{str(msg_id)[:50]!r}")

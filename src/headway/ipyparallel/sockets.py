@@ -1,0 +1,98 @@
+"""Sockets that are read until they are empty, and written without detours.
+
+Whoever starts a scheduler hands it ZMQStreams, whose callbacks cost more than the scheduling. A
+`Channel` takes the socket of such a stream over. Its file descriptor signals edges alone, and a
+send may swallow one, so whoever is done with a turn asks `readable` of each channel before it
+sleeps.
+
+pyzmq's own methods for messages of several parts are loops in Python over a method in Python
+over the one in C; here the one in C is called. Frames are received as zmq.Frame, and sent on
+without a copy.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zmq
+import zmq.backend
+from tornado.ioloop import IOLoop
+
+from headway.ipyparallel.frames import Frame
+
+_SEND: Any = zmq.backend.Socket.send
+_RECV: Any = zmq.backend.Socket.recv
+_GET: Any = zmq.backend.Socket.get
+_SNDMORE = int(zmq.SNDMORE)
+_DONTWAIT = int(zmq.DONTWAIT)
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+
+
+class Unroutable(Exception):
+    """No peer of that identity is connected."""
+
+
+class Channel:
+    """One socket.
+
+    Parameters:
+        stream: a ZMQStream, which is not used any more, or a plain socket.
+        loop: calls `on_readable` when something may have come.
+    """
+
+    def __init__(self, stream: Any, loop: IOLoop, on_readable: Callable[[], None]) -> None:
+        self.socket: zmq.Socket[Any] = getattr(stream, "socket", stream)
+        self._loop = loop
+        if stream is not self.socket:
+            stream.on_recv(None)
+            loop.remove_handler(self.socket)
+        loop.add_handler(self.socket, lambda socket, events: on_readable(), loop.READ)
+
+    def mandatory(self) -> None:
+        """From now on, a message to nobody raises Unroutable; for a ROUTER."""
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+
+    @property
+    def readable(self) -> bool:
+        """Whether a message waits."""
+        return bool(_GET(self.socket, _EVENTS) & _POLLIN)
+
+    def receive(self) -> list[zmq.Frame] | None:
+        """The next message, None if none waits."""
+        socket = self.socket
+        try:
+            frame = _RECV(socket, _DONTWAIT, False)
+        except zmq.Again:
+            return None
+        message = [frame]
+        while frame.more:
+            frame = _RECV(socket, 0, False)
+            message.append(frame)
+        return message
+
+    def send(self, message: Sequence[Frame]) -> None:
+        """Send all frames.
+
+        Raises:
+            Unroutable: see `mandatory`. Nothing was sent.
+        """
+        socket = self.socket
+        last = len(message) - 1
+        flags = _SNDMORE
+        for n, frame in enumerate(message):
+            if n == last:
+                flags = 0
+            try:
+                _SEND(socket, frame, flags, type(frame) is bytes)
+            except zmq.ZMQError as error:
+                if n == 0 and error.errno == errno.EHOSTUNREACH:
+                    raise Unroutable from None
+                raise
+
+    def close(self) -> None:
+        """Leave the loop and close the socket."""
+        self._loop.remove_handler(self.socket)
+        self.socket.close(linger=0)
