@@ -18,7 +18,7 @@ from headway.core.explain import explain
 from headway.core.problems import KIND_IMPOSSIBLE
 from headway.core.states import TRANSITIONS, Cause, TaskState
 from headway.errors import InvariantViolation
-from tests.core.env import Env, delivered, placed
+from tests.core.env import DIGEST, Env, delivered, placed
 
 READY, WAITING, ASSIGNED = TaskState.READY, TaskState.WAITING, TaskState.ASSIGNED
 RUNNING, SUCCEEDED, FAILED = TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED
@@ -240,6 +240,39 @@ def test_a_users_scheme_that_fails_loses_no_task_and_is_told_of(name: str):
     assert env.states(env.submit_many(3)) == [ASSIGNED, ASSIGNED, READY]
     assert name in env.scheduler.scheme_failure
     assert "leastload chose in its place" in env.scheduler.scheme_failure
+
+
+def test_a_lane_that_is_new_while_its_engine_gains_a_seat_and_loses_it_again_has_no_room():
+    env = Env(hwm=1)
+    engine = env.engine()
+    running = env.submit()
+    spec = env.spec(targets=[engine])
+    env.tell(
+        ev.Finished(engine, [env.outcome(running, ev.RAN)]),
+        ev.Submitted(env.me, [DIGEST], [], [spec]),
+        ev.EngineDraining(engine),
+    )
+    assert env.state(spec.id) is READY
+    assert placed(env.resume(engine)) == [(spec.id, engine)]
+
+
+def test_an_engine_that_stays_without_a_seat_costs_its_lanes_nothing():
+    # Given an engine above its limit, and many lanes that wait for it
+    env = Env(hwm=4)
+    engine = env.engine(ram=1000.0)
+    running = env.submit_many(4)
+    waiting = [env.submit(resources={"ram": float(n)}) for n in range(1, 51)]
+    env.scheduler.set_hwm(2)
+    env.tell()
+    lanes = env.scheduler.lanes
+    told = lanes._told
+    # When it ends what is too much, Then none of them is told; and when it has a seat, all are
+    env.finish(running[0])
+    env.finish(running[1])
+    assert lanes._told == told
+    env.finish(running[2])
+    assert placed(env.said) == [(waiting[0], engine)]
+    assert lanes._told > told
 
 
 # --- recall --------------------------------------------------------------------------------------

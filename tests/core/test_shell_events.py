@@ -150,6 +150,13 @@ def test_a_remembered_success_meets_what_comes_after_it_and_a_failure_makes_it_i
     env.quiet()
 
 
+def test_a_remembered_failure_is_told_by_its_name(env: Env):
+    past = ev.PastTask(env.next_id(), succeeded=False, name="fit-3")
+    env.tell(ev.Remembered(env.me, [past]))
+    task = env.submit(after=[past.id])
+    assert "task 1-1 (fit-3) failed" in env.delivered[task].problem.text
+
+
 def test_a_remembered_task_is_followed_to_its_engine_while_that_is_here():
     env = Env(hwm=0)
     engines = env.engines(3)
@@ -398,6 +405,24 @@ def test_a_task_placed_before_its_turn_that_comes_back_is_placed_once(fair: bool
     while env.scheduler.engines[engine].assigned:
         order += [task for task, _ in placed(env.finish(order[-1]))]
     assert order == [tasks[3], tasks[0], tasks[1], tasks[2], tasks[4]]
+    env.quiet()
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_a_task_that_is_placed_before_its_turn_and_comes_back_without_end_leaves_no_trail(
+    fair: bool,
+):
+    env = Env(hwm=1)
+    tasks = [env.submit(fair=fair) for _ in range(2)]
+    engine = EngineId(0)
+    env.scheduler.handle(ev.EngineJoined(engine, {}), env.now, [])
+    lane = env.scheduler.lanes.common
+    for _ in range(500):
+        assert place_task(env, tasks[1]) == engine
+        env.scheduler.handle(ev.GaveBack(engine, [tasks[1]]), env.now, [])
+        assert lane._entries <= 2 * lane.count + 64
+    assert list(dict.fromkeys(task.id for task in lane.waiting())) == [tasks[1], tasks[0]]
+    env.tell()
     env.quiet()
 
 

@@ -312,11 +312,15 @@ class Abandoned(Struct):
 
 
 class PastTask(Struct):
-    """How a task ended that was forgotten since. `succeeded` or failed; where, if it ran."""
+    """How a task ended that was forgotten since. `succeeded` or failed; where, if it ran.
+
+    `name` is what people call it, for the texts of problems.
+    """
 
     id: TaskId
     succeeded: bool
     engine: EngineId | None = None
+    name: str = ""
 
 
 class Remembered(Struct):

@@ -66,9 +66,12 @@ class FairQueue:
             del self._parties[party]
 
     def keep(self, is_wanted: Callable[[Task], bool]) -> None:
-        """Drop every task that is not wanted; the parties keep the order of their turns."""
+        """Drop every task that is not wanted, and of one that is here twice the later place.
+
+        The parties keep the order of their turns.
+        """
         for party, queue in list(self._parties.items()):
-            wanted = deque(filter(is_wanted, queue))
+            wanted = deque(dict.fromkeys(filter(is_wanted, queue)))
             self._count -= len(queue) - len(wanted)
             if wanted:
                 self._parties[party] = wanted

@@ -170,11 +170,13 @@ class Lane:
         return task.lane is self and task.state is READY
 
     def _sweep(self) -> None:
+        """Drop the dead, and the later entries of those that left, came back and are here twice:
+        a task may be placed before its turn and come back without end."""
         for priority, queue in list(self._queues.items()):
             if isinstance(queue, FairQueue):
                 queue.keep(self._is_here)
             else:
-                queue = self._queues[priority] = deque(filter(self._is_here, queue))
+                queue = self._queues[priority] = deque(dict.fromkeys(filter(self._is_here, queue)))
             if not queue:
                 del self._queues[priority]
         self._priorities = sorted(-priority for priority in self._queues)
@@ -194,6 +196,8 @@ class Lanes:
         self._told = 0
         self._back = 0
         self._front = 0
+        #: Engines below their limit, as the lanes were told: no other is in any lane's room.
+        self._with_seat: set[EngineId] = set()
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
         self.placeable: dict[Lane, None] = {}
         #: The lane of tasks that may run anywhere: nearly all of them.
@@ -238,6 +242,7 @@ class Lanes:
     def engine_left(self, engine: Engine) -> list[Lane]:
         """`engine` is gone. Returns the lanes whose tasks have no engine left that may come."""
         del self._engines[engine.id]
+        self._with_seat.discard(engine.id)
         stranded = []
         for lane in engine.lanes:
             del lane.engines[engine.id]
@@ -250,6 +255,12 @@ class Lanes:
     def engine_changed(self, engine: Engine) -> None:
         """The load, the limit or the free resources of `engine` changed."""
         has_seat = len(engine.assigned) < engine.limit
+        if has_seat:
+            self._with_seat.add(engine.id)
+        elif engine.id in self._with_seat:
+            self._with_seat.discard(engine.id)
+        else:
+            return  # no lane has it among its room, and none is to
         self._told += len(engine.lanes)
         for lane in engine.lanes:
             if has_seat and (not lane.restriction.needs or lane.restriction.fits(engine)):
@@ -282,7 +293,7 @@ class Lanes:
         self.placeable.clear()
         turns = [(lane.order_key(), n, lane) for n, lane in enumerate(lanes)]
         heapq.heapify(turns)
-        while turns:
+        while turns and self._with_seat:
             _, n, lane = turns[0]
             if not lane.room:
                 heapq.heappop(turns)
@@ -309,7 +320,9 @@ class Lanes:
             if restriction.admits(engine):
                 lane.engines[engine.id] = engine
                 engine.lanes[lane] = None
-                if len(engine.assigned) < engine.limit and restriction.fits(engine):
+                # One whose change was not told yet will be: see engine_changed.
+                has_seat = engine.id in self._with_seat and len(engine.assigned) < engine.limit
+                if has_seat and restriction.fits(engine):
                     lane.room.add(engine)
         return lane
 

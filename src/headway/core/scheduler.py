@@ -27,7 +27,7 @@ from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
 from headway.core.commands import Command, StopTask
-from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId
+from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life
 from headway.core.prefetch import limit_of, note_runs
@@ -272,7 +272,8 @@ class Scheduler:
         for past in event.tasks:
             if self._is_new(client, past.id):
                 state = TaskState.SUCCEEDED if past.succeeded else TaskState.FAILED
-                task = Task(past.id, client.id, None, b"", state=state, engine=past.engine)
+                options = TaskOptions(label=past.name) if past.name else DEFAULT_OPTIONS
+                task = Task(past.id, client.id, None, b"", options, state, engine=past.engine)
                 if not past.succeeded:
                     task.problem = words.failed_before(task)
                 task.since_s = now
