@@ -134,6 +134,8 @@ class Kit:
     def connect_engine(self, uuid: str) -> None:
         """An engine connects; the Hub does not know it yet."""
         self.engines[uuid.encode()] = self._connected(zmq.ROUTER, "out", uuid.encode())
+        # A socket learns of a new peer when it is asked for its events.
+        self.scheduler.engine_stream.getsockopt(zmq.EVENTS)
 
     def engine(self, *uuids: str) -> None:
         """Engines connect, and the Hub tells of them."""
@@ -187,6 +189,11 @@ class Kit:
         """The engines that were sent the task, one entry for each time."""
         uuids = [uuid.decode() for uuid in self.engines]
         return [uuid for uuid in uuids for sent in self.sent(uuid) if sent == msg_id]
+
+    def at(self, msg_id: str) -> str:
+        """The engine that has the task now; "" if none has."""
+        job = self.scheduler._desk.bridge.jobs.get(msg_id)
+        return job.engine.decode() if job is not None and job.engine is not None else ""
 
     def reply_of(self, uuid: str, msg_id: str, status: str = "ok", **metadata: Any) -> list[bytes]:
         """What an engine answers, as the scheduler gets it."""

@@ -503,7 +503,9 @@ class Scheduler:
         self.counters.retried += 1
         if task.options.retry_elsewhere:
             assert task.engine is not None
-            task.excluded = (task.excluded or frozenset()) | {task.engine}
+            # One that drains gets no task anyway, and without it others may yet join.
+            if not self.engines[task.engine].draining:
+                task.excluded = (task.excluded or frozenset()) | {task.engine}
         if cause is Cause.RETRY:
             self._life.take_back(task, cause, now, out)
             return

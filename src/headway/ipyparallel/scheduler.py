@@ -368,6 +368,7 @@ class TaskScheduler(SessionFactory):
             return
         job = desk.job_answered(message)
         if job is None:
+            desk.settle()  # it may have freed its engine
             return
         engine = message.idents[0]
         self.engine_freed(engine)
