@@ -5,7 +5,7 @@
 # ARGS="-k placement -x" is handed to pytest, demo or the benchmark.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test test-ipyparallel check bench bench-ipyparallel docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -15,13 +15,17 @@ PYTHON ?=
 ARGS ?=
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP)  ## Survey the standard library on all cores, and compare with one process
 	@$(IN)/headway demo $(ARGS)
 
-test: $(STAMP)  ## Run all tests; ARGS="-k word -x" is handed to pytest
+# With ARGS, some tests are wanted, and they are our own.
+test: $(if $(ARGS),,test-ipyparallel) $(STAMP)  ## Run all tests; ARGS="-k word -x" is handed to pytest
 	@$(IN)/python -m pytest $(ARGS)
+
+test-ipyparallel: $(STAMP)  ## Run ipyparallel's own tests of its scheduler, against both schedulers
+	@$(IN)/python -m tests.ipyparallel.compare_upstream
 
 check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up to date
 	$(IN)/ruff check src tests benchmarks
@@ -34,6 +38,9 @@ check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up t
 
 bench: $(STAMP)  ## Measure tasks a second and the round trip of no-op tasks
 	@$(IN)/python benchmarks/no_ops.py $(ARGS)
+
+bench-ipyparallel: $(STAMP)  ## Measure the schedulers of IPython clusters: ipyparallel's and ours
+	@$(IN)/python benchmarks/ipyparallel_scheduler.py $(ARGS)
 
 # runpy warns that the package has imported core.states before: the tables are the same.
 docs: $(STAMP)  ## Write docs/states.md and docs/cli.md anew

@@ -292,8 +292,8 @@ class Model(Facts):
             self._end(task, S.FAILED, problems.KIND_RAISED)
             return
         task.failures += 1
-        if options.retry_elsewhere:
-            assert task.engine is not None
+        assert task.engine is not None
+        if options.retry_elsewhere and not self.engines[task.engine].draining:
             task.excluded.add(task.engine)
         self._requeue(task, position)
         if options.backoff_s > 0:

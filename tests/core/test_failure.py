@@ -59,8 +59,7 @@ def test_a_retry_elsewhere_goes_to_an_engine_on_which_it_has_not_failed(env: Env
     problem = env.delivered[task].problem
     assert env.state(task) is IMPOSSIBLE
     assert problem.kind == KIND_IMPOSSIBLE
-    assert "e0, e1, e2 ran it and it failed there" in problem.text
-    assert "refused" not in problem.text
+    assert "e0, e1, e2 refused it, or ran it and it failed there" in problem.text
     env.quiet()
 
 
@@ -97,18 +96,27 @@ def test_a_retry_elsewhere_that_waits_for_engines_gets_the_next_that_joins(env: 
     task = env.submit(retries=1, retry_elsewhere=True, wait_for_engines=True)
     assert env.fail(task) == []
     assert env.state(task) is READY
-    assert "e0 ran it and it failed there" in explain(env.scheduler, task, env.now)
+    assert "e0 refused it, or ran it and it failed there" in explain(env.scheduler, task, env.now)
     newcomer = env.engine()
     assert placed(env.said) == [(task, newcomer)]
 
 
-def test_refusals_and_failures_are_told_apart_as_far_as_they_are_known(env: Env):
-    env.engines(2)
+def test_a_refusal_is_not_told_as_a_failure_of_the_function(env: Env):
+    engine = env.engine()
     task = env.submit(retries=1, retry_elsewhere=True)
     env.refuse(task)
-    env.fail(task)
     assert env.state(task) is IMPOSSIBLE
-    assert "e0, e1 refused it, or ran it and it failed there" in env.delivered[task].problem.text
+    assert env.delivered[task].problem.text.endswith(f"e{engine} refused it")
+
+
+def test_a_failure_on_an_engine_that_drains_leaves_the_task_to_whoever_joins(env: Env):
+    engine = env.engine()
+    task = env.submit(retries=1, retry_elsewhere=True)
+    env.drain(engine)
+    assert env.fail(task) == []
+    assert env.state(task) is READY
+    newcomer = env.engine()
+    assert placed(env.said) == [(task, newcomer)]
 
 
 def test_a_backoff_doubles_and_the_task_waits_it_out(env: Env):

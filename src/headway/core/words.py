@@ -133,15 +133,11 @@ def no_engine_left(task: Task) -> Problem:
 def excluded(task: Task, engines: str) -> str:
     """Why `task` excludes `engines`, which are some or all of those that it excludes.
 
-    With retry_elsewhere, each failure that was retried has excluded one engine; every other
-    excluded one has refused the task.
+    Which of the two it was on which engine is not remembered.
     """
-    failed = task.failures if task.options.retry_elsewhere else 0
-    if not failed:
-        return f"{engines} refused it"
-    if failed == len(task.excluded or ()):
-        return f"{engines} ran it and it failed there"
-    return f"{engines} refused it, or ran it and it failed there"
+    if task.options.retry_elsewhere and task.failures:
+        return f"{engines} refused it, or ran it and it failed there"
+    return f"{engines} refused it"
 
 
 def follow_lost(task: Task) -> Problem:
