@@ -29,7 +29,7 @@ PICKLES = frozenset({"pickle", "cloudpickle", "marshal", "shelve", "dill"})
 #: The parts of the core that only whoever schedules may see: the rest is vocabulary.
 SCHEDULING = words(
     """
-    scheduler graph ready schemes index recall retry timers records explain invariants
+    scheduler graph ready fair schemes index recall retry timers records explain invariants
     statistics liveness placement commands
     """
 )
@@ -63,6 +63,12 @@ ROOMS = {
     "engine": room("engine core wire config errors", "msgspec zmq"),
     "client": room("client core wire config errors", "msgspec zmq cloudpickle"),
     "doors": room("client doors errors config", "joblib networkx msgspec"),
+    "ipyparallel": room(
+        "ipyparallel core config errors",
+        "ipyparallel jupyter_client tornado traitlets zmq msgspec",
+        forbidden=PICKLES,
+        schedules=True,
+    ),
     "cli": room("cli client doors controller engine wire core config errors", "typer rich msgspec"),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.

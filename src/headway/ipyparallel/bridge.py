@@ -268,7 +268,7 @@ class Bridge:
                 succeeded, engine = self.finished.get(msg_id) or (False, None)
                 ids.append(client.next_id())
                 where = None if engine is None else ev.EngineId(engine)
-                edges.past.append(ev.PastTask(ids[-1], succeeded, where))
+                edges.past.append(ev.PastTask(ids[-1], succeeded, where, msg_id))
             edges.follow = ev.ConditionSpec(ids, request.follow.need, request.follow.on)
 
     def _connect_after(self, wanted: Wanted, edges: _Edges) -> None:
