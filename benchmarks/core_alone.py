@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from random import Random
 
+from headway.collector import tune_garbage_collection
 from headway.config import SchedulerConfig
-from headway.controller.serve import tune_garbage_collection
 from headway.core import events as ev
 from headway.core.commands import Assign, Command, Deliver
 from headway.core.scheduler import Scheduler

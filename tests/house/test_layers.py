@@ -54,22 +54,28 @@ ROOMS = {
     "": room("client doors errors config wire"),
     "__main__": room("cli"),
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
+    "collector": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
     "wire": room("wire core config errors", "msgspec zmq cloudpickle"),
     "controller": room(
-        "controller core wire config errors", "msgspec zmq", forbidden=PICKLES, schedules=True
+        "controller collector core wire config errors",
+        "msgspec zmq",
+        forbidden=PICKLES,
+        schedules=True,
     ),
     "engine": room("engine core wire config errors", "msgspec zmq"),
     "client": room("client core wire config errors", "msgspec zmq cloudpickle"),
     "doors": room("client doors errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
-        "ipyparallel core config errors",
+        "ipyparallel core collector config errors",
         "ipyparallel jupyter_client tornado traitlets zmq msgspec",
         forbidden=PICKLES,
         schedules=True,
     ),
-    "cli": room("cli client doors controller engine wire core config errors", "typer rich msgspec"),
+    "cli": room(
+        "cli client doors controller engine wire core collector config errors", "typer rich msgspec"
+    ),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.
 USES_PUBLIC_DOOR = {"cli", "doors"}

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO
-from headway.controller.serve import Settings, serve, tune_garbage_collection
+from headway.controller.serve import Settings, serve
 
 
 @dataclass(frozen=True, slots=True)

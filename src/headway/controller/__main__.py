@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from headway.controller.serve import Settings, serve, tune_garbage_collection
+from headway.collector import tune_garbage_collection
+from headway.controller.serve import Settings, serve
 from headway.errors import HeadwayError
 
 

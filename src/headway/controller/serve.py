@@ -5,7 +5,6 @@ What was made is unmade in the reverse order, whatever happened in between.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import uuid
@@ -56,13 +55,6 @@ class Settings(Struct, frozen=True):
     name: str | None = None
     listen: str | None = None
     connection: str | None = None
-
-
-def tune_garbage_collection() -> None:
-    """Let the collector look rarely: the controller makes no cycles on its hot path, and a full
-    look at a million waiting tasks would stop it for half a second."""
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 1_000)
 
 
 def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], None]) -> str:

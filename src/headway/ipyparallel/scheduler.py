@@ -16,6 +16,7 @@ at a cost of O(engines) a task. Until then the core places them by its own index
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from jupyter_client.session import Session, SessionFactory
 from traitlets import Any as AnyTrait
 from traitlets import Float, Integer, TraitError, Unicode, observe, validate
 
+from headway.collector import tune_garbage_collection
 from headway.core import events as ev
 from headway.core.problems import KIND_IMPOSSIBLE, KIND_INVALID, KIND_TIMEOUT
 from headway.ipyparallel.bridge import Job, UnknownDependency
@@ -170,6 +172,8 @@ class TaskScheduler(SessionFactory):
         """Ask the Hub for its engines, and take messages from now on."""
         if self.scheme_name == "pure":
             raise ValueError("scheme_name='pure' is a device of ZMQ: launch_scheduler runs it")
+        if multiprocessing.parent_process() is not None:
+            tune_garbage_collection()  # a controller's child has no other work
         self._desk.start()
         self.log.info("headway's task scheduler started [%s, hwm=%d]", self.scheme_name, self.hwm)
 
