@@ -10,6 +10,8 @@ import logging
 from collections import Counter
 
 _TEXT_CHARS_MAX = 500
+#: Kinds are kept, and may have come from a peer.
+_KIND_CHARS_MAX = 200
 #: What all kinds beyond `kinds_max` count as.
 _OTHER = "other trouble"
 
@@ -36,6 +38,7 @@ class Complaints:
 
     def say(self, kind: str, text: str, now: float, level: int = logging.WARNING) -> None:
         """Complain of `text`, unless its kind was logged less than `again_after_s` before."""
+        kind = _printable(kind, _KIND_CHARS_MAX)
         if kind not in self.counts and len(self.counts) >= self._kinds_max:
             kind = _OTHER
         self.counts[kind] += 1
@@ -48,9 +51,12 @@ class Complaints:
         if quiet and logged_at_s is not None:
             more = f" (and {quiet} more like it in the last {now - logged_at_s:.0f} s)"
         self._logged_at_s[kind] = now
-        self._log.log(level, "%s: %s%s", _printable(kind), _printable(text), more)
+        self._log.log(level, "%s: %s%s", kind, _printable(text, _TEXT_CHARS_MAX), more)
 
 
-def _printable(text: str) -> str:
-    cut = text if len(text) <= _TEXT_CHARS_MAX else text[:_TEXT_CHARS_MAX] + " ..."
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+def _printable(text: str, chars_max: int) -> str:
+    shown = text[:chars_max]
+    if not shown.isprintable():
+        # Ten characters for one, at worst: hence cut again.
+        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+    return shown if max(len(text), len(shown)) <= chars_max else shown[:chars_max] + " ..."

@@ -32,8 +32,6 @@ _IDENTS_MAX = 8
 _MSG_ID_CHARS_MAX = 1_000
 #: Packers whose output is JSON, which msgspec reads and writes several times faster.
 _JSON_PACKERS = frozenset({"json", "orjson"})
-#: Version of the message protocol, as the installed Jupyter says it.
-_PROTOCOL = "5.3"
 
 
 class BadMessage(ValueError):
@@ -72,6 +70,7 @@ class Frames:
         self.bsession: bytes = session.bsession
         self._session_id = session.session
         self._username = session.username
+        self._version = session.msg_header("")["version"]
         self._mac: hmac.HMAC | None = session.auth
         self._count = 0
         self._pack: Callable[[Any], bytes] = session.pack
@@ -79,7 +78,8 @@ class Frames:
         if session.packer in _JSON_PACKERS:
             # Where a value is none of JSON's, the session's own packer knows what to do with it.
             self._pack = self._pack_json(session.pack)
-            self._unpack = msgspec.json.decode
+        if session.unpacker in _JSON_PACKERS:
+            self._unpack = _unpack_json
         self._empty = self._pack({})
 
     # --- reading --------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Frames:
     def _dict(self, name: str, frame: bytes) -> dict[str, Any]:
         try:
             unpacked = self._unpack(frame)
-        except (Exception, RecursionError) as error:  # a packer of the user's may raise anything
+        except Exception as error:  # a packer of the user's may raise anything
             raise BadMessage(f"garbled {name}", f"{type(error).__name__}: {error}") from None
         if type(unpacked) is not dict:
             raise BadMessage(f"garbled {name}", f"a {type(unpacked).__name__}, not a dict")
@@ -176,7 +176,7 @@ class Frames:
             "username": self._username,
             "session": self._session_id,
             "date": datetime.now(UTC).isoformat(),
-            "version": _PROTOCOL,
+            "version": self._version,
         }
         pack, empty = self._pack, self._empty
         fixed = [
@@ -213,6 +213,15 @@ class Frames:
                 return fallback(value)
 
         return pack
+
+
+def _unpack_json(frame: bytes) -> Any:
+    """A session of Jupyter writes the odd bytes of a file's name as they are, which is no UTF-8,
+    and reads a replacement for them. A task must not be lost for its label."""
+    try:
+        return msgspec.json.decode(frame)
+    except UnicodeDecodeError:
+        return msgspec.json.decode(frame.decode("utf-8", "replace"))
 
 
 def _require_msg_id(header: dict[str, Any], name: str) -> None:

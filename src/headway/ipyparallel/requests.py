@@ -64,6 +64,11 @@ class Request:
 
 #: What most tasks ask for: nothing.
 PLAIN = Request()
+#: The keys of which none is set then, but for after and follow.
+_PLAIN_WHEN_EMPTY = (
+    "targets", "timeout", "retries", "run_timeout", "priority", "fair", "retry_same_engine",
+    "wait_for_engines",
+)  # fmt: skip
 
 
 def read(metadata: dict[str, Any]) -> Request:
@@ -73,6 +78,8 @@ def read(metadata: dict[str, Any]) -> Request:
         BadRequest: a value of one of our keys makes no sense.
     """
     get = metadata.get
+    if not any(map(get, _PLAIN_WHEN_EMPTY)) and not (_names(get("after")) or _names(get("follow"))):
+        return PLAIN
     request = Request(
         targets=_targets(get("targets")),
         after=_wanted("after", get("after")),
@@ -86,6 +93,11 @@ def read(metadata: dict[str, Any]) -> Request:
         wait_for_engines=_flag("wait_for_engines", get("wait_for_engines")),
     )
     return PLAIN if request == PLAIN else request
+
+
+def _names(condition: Any) -> Any:
+    """Whether a condition names tasks; of one that does not, nothing else matters."""
+    return condition.get("dependencies", True) if type(condition) is dict else condition
 
 
 def _targets(value: Any) -> frozenset[str]:
