@@ -96,6 +96,8 @@ class Desk:
         self._complaints = Complaints(owner.log)
         self._alarms: Timers[Alarm] = Timers()
         self._in_turn = False
+        #: When the turn began, 0.0 outside.
+        self._turn_at_s = 0.0
         self._turn_asked = False
         self._timeout: object | None = None
         self._timeout_at_s = inf
@@ -134,8 +136,8 @@ class Desk:
                 channel.close()
 
     def now(self) -> float:
-        """The time by the loop's clock, in seconds."""
-        return float(self._owner.loop.time())
+        """The time by the loop's clock, in seconds; one time for the whole of a turn."""
+        return self._turn_at_s or float(self._owner.loop.time())
 
     def complain(self, kind: str, text: str) -> None:
         """Say what is wrong with a message, once for each kind."""
@@ -167,6 +169,7 @@ class Desk:
         if self._in_turn:
             return
         owner = self._owner
+        self._turn_at_s = float(owner.loop.time())
         self._in_turn = True
         try:
             self._drain(self._notifier, owner.dispatch_notification)
@@ -176,9 +179,11 @@ class Desk:
             if self.receiving:
                 self._drain(self._client, owner.dispatch_submission)
             self._tick()
+            self._in_turn = False
+            self.settle()
         finally:
             self._in_turn = False
-        self.settle()
+            self._turn_at_s = 0.0
         # A send may have swallowed the edge that says that there is something to read.
         channels = [self._notifier, self._query, self._control, self._engine]
         if self.receiving:
