@@ -18,6 +18,7 @@ import socket as sockets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,7 +31,6 @@ HEADWAY = "headway.ipyparallel.scheduler:TaskScheduler"
 START_TIMEOUT_MS = 30_000
 #: The number of the first task that only warms up.
 _WARM_UP = 1_000_000_000
-_HZ = os.sysconf("SC_CLK_TCK")
 
 
 def packed(value: Any) -> bytes:
@@ -187,9 +187,10 @@ class Cluster:
 
     def cpu_s(self) -> float:
         """CPU seconds of the scheduler process, all its threads, so far."""
-        with open(f"/proc/{self.process.pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _HZ
+        total_ns = 0
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            total_ns += int((thread / "schedstat").read_text().split()[0])
+        return total_ns / 1e9
 
     def rss_bytes(self) -> int:
         """Resident memory of the scheduler process."""

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from headway.ipyparallel.scheduler import TaskScheduler
 
 #: Messages of one socket taken in before it is another's turn.
-_TURN_MAX = 500
+_DRAIN_MAX = 500
+#: Rounds of a turn before the loop's other guests have theirs. To go through the loop for each
+#: costs as much as to schedule a task.
+_ROUNDS_MAX = 20
 #: After an engine could not be reached: when to try again, doubled each time.
 _RESUME_S, _RESUME_MAX_S = 0.05, 2.0
 #: Between the interrupt of a task that overran its run_timeout, and giving it up.
@@ -54,6 +57,9 @@ _ERROR_NAMES = {
     KIND_LOST: "EngineError",
 }
 _ABORTED = {"status": "aborted"}
+
+
+Handler = Callable[[list[Any]], None]
 
 
 class Alarm(IntEnum):
@@ -96,7 +102,7 @@ class Desk:
         self._complaints = Complaints(owner.log)
         self._alarms: Timers[Alarm] = Timers()
         self._in_turn = False
-        #: When the turn began, 0.0 outside.
+        #: When the round began, 0.0 outside.
         self._turn_at_s = 0.0
         self._turn_asked = False
         self._timeout: object | None = None
@@ -107,17 +113,31 @@ class Desk:
         self._notifier: Channel | None = None
         self._query: Channel | None = None
         self._control: Channel | None = None
+        #: What is read, in this order, and who takes it; and the two that are sent to all the time.
+        self._inbox: list[tuple[Channel, Handler]] = []
+        self._busy: list[tuple[Channel, Handler]] = []
+        #: For the monitor, at the end of the round.
+        self._unsaid: list[Sequence[Frame]] = []
 
     def start(self) -> None:
         """Take the sockets over, and ask the Hub which engines there are."""
         owner, loop = self._owner, self._owner.loop
         self._client = Channel(owner.client_stream, loop, self._turn)
         self._engine = Channel(owner.engine_stream, loop, self._turn)
-        self._monitor = Channel(owner.mon_stream, loop, self._turn)
+        self._monitor = Channel(owner.mon_stream, loop)
         self._notifier = Channel(owner.notifier_stream, loop, self._turn)
         self._query = Channel(owner.query_stream, loop, self._turn)
+        # Engines before tasks, and what has ended before what is new.
+        self._inbox = [
+            (self._notifier, owner.dispatch_notification),
+            (self._query, owner.dispatch_query_reply),
+            (self._engine, owner.dispatch_result),
+            (self._client, owner.dispatch_submission),
+        ]
         if owner.control_stream is not None:
             self._control = Channel(owner.control_stream, loop, self._turn)
+            self._inbox.insert(0, (self._control, self._ignore))
+        self._busy = self._inbox[-2:]
         self._client.mandatory()
         self._engine.mandatory()
         self._query.send(self.frames.build("connection_request", {}))
@@ -136,7 +156,7 @@ class Desk:
                 channel.close()
 
     def now(self) -> float:
-        """The time by the loop's clock, in seconds; one time for the whole of a turn."""
+        """The time by the loop's clock, in seconds; one time for the whole of a round."""
         return self._turn_at_s or float(self._owner.loop.time())
 
     def complain(self, kind: str, text: str) -> None:
@@ -166,35 +186,36 @@ class Desk:
         self._turn()
 
     def _turn(self) -> None:
+        """Take in what waits, and again what came meanwhile; but the loop has other guests too."""
         if self._in_turn:
             return
-        owner = self._owner
-        self._turn_at_s = float(owner.loop.time())
+        self._round([entry for entry in self._inbox if entry[0].readable and self._takes(entry[0])])
+        for _ in range(_ROUNDS_MAX):
+            # Of the others every edge is seen by the loop, since sends on them ask for a turn.
+            waiting = [entry for entry in self._busy if entry[0].readable and self._takes(entry[0])]
+            if not waiting:
+                return
+            self._round(waiting)
+        self.wake()
+
+    def _takes(self, channel: Channel) -> bool:
+        return self.receiving or channel is not self._client
+
+    def _round(self, waiting: Sequence[tuple[Channel, Handler]]) -> None:
+        self._turn_at_s = float(self._owner.loop.time())
         self._in_turn = True
         try:
-            self._drain(self._notifier, owner.dispatch_notification)
-            self._drain(self._query, owner.dispatch_query_reply)
-            self._drain(self._control, self._ignore)
-            self._drain(self._engine, owner.dispatch_result)
-            if self.receiving:
-                self._drain(self._client, owner.dispatch_submission)
+            for channel, handler in waiting:
+                self._drain(channel, handler)
             self._tick()
             self._in_turn = False
             self.settle()
         finally:
             self._in_turn = False
             self._turn_at_s = 0.0
-        # A send may have swallowed the edge that says that there is something to read.
-        channels = [self._notifier, self._query, self._control, self._engine]
-        if self.receiving:
-            channels.append(self._client)
-        if any(channel is not None and channel.readable for channel in channels):
-            self.wake()
 
-    def _drain(self, channel: Channel | None, handler: Callable[[list[Any]], None]) -> None:
-        if channel is None:
-            return
-        for _ in range(_TURN_MAX):
+    def _drain(self, channel: Channel, handler: Handler) -> None:
+        for _ in range(_DRAIN_MAX):
             raw = channel.receive()
             if raw is None:
                 return
@@ -230,6 +251,7 @@ class Desk:
             while self.bridge.out:
                 self.perform()
                 self._place()
+            self._tell_monitor()
         finally:
             self._in_turn = False
         self._set_timeout()
@@ -296,6 +318,7 @@ class Desk:
             job.overran = True
             signal = self.frames.build("signal_request", {"sig": "SIGINT"}, idents=[job.engine])
             self._control.send(signal)
+            self.wake()
             self._alarms.arm(task, Alarm.OVERRAN, now + _INTERRUPT_GRACE_S)
         else:
             self._give_up_running(job, job.engine, now)
@@ -521,6 +544,11 @@ class Desk:
             self.complain("a client has gone, whose tasks go on", repr(message[0]))
 
     def monitor(self, message: Sequence[Frame]) -> None:
-        """Let the Hub know."""
+        """Let the Hub know, when clients and engines have been told."""
+        self._unsaid.append(message)
+
+    def _tell_monitor(self) -> None:
         assert self._monitor is not None
-        self._monitor.send(message)
+        for message in self._unsaid:
+            self._monitor.send(message)
+        self._unsaid.clear()

@@ -41,15 +41,23 @@ class Channel:
     Parameters:
         stream: a ZMQStream, which is not used any more, or a plain socket.
         loop: calls `on_readable` when something may have come.
+        on_readable: None for a socket that is never read. The descriptor of such a one stays
+            readable once a peer has subscribed, and would keep the loop busy for nothing.
     """
 
-    def __init__(self, stream: Any, loop: IOLoop, on_readable: Callable[[], None]) -> None:
+    def __init__(
+        self, stream: Any, loop: IOLoop, on_readable: Callable[[], None] | None = None
+    ) -> None:
         self.socket: zmq.Socket[Any] = getattr(stream, "socket", stream)
+        self._send = _SEND.__get__(self.socket)
+        self._receive = _RECV.__get__(self.socket)
         self._loop = loop
         if stream is not self.socket:
             stream.on_recv(None)
             loop.remove_handler(self.socket)
-        loop.add_handler(self.socket, lambda socket, events: on_readable(), loop.READ)
+        self._read = on_readable is not None
+        if on_readable is not None:
+            loop.add_handler(self.socket, lambda socket, events: on_readable(), loop.READ)
 
     def mandatory(self) -> None:
         """From now on, a message to nobody raises Unroutable; for a ROUTER."""
@@ -62,37 +70,37 @@ class Channel:
 
     def receive(self) -> list[zmq.Frame] | None:
         """The next message, None if none waits."""
-        socket = self.socket
+        receive = self._receive
         try:
-            frame = _RECV(socket, _DONTWAIT, False)
+            frame = receive(_DONTWAIT, False)
         except zmq.Again:
             return None
         message = [frame]
         while frame.more:
-            frame = _RECV(socket, 0, False)
+            frame = receive(0, False)
             message.append(frame)
         return message
 
     def send(self, message: Sequence[Frame]) -> None:
-        """Send all frames.
+        """Send all frames: there are at least two.
 
         Raises:
             Unroutable: see `mandatory`. Nothing was sent.
         """
-        socket = self.socket
-        last = len(message) - 1
-        flags = _SNDMORE
-        for n, frame in enumerate(message):
-            if n == last:
-                flags = 0
-            try:
-                _SEND(socket, frame, flags, type(frame) is bytes)
-            except zmq.ZMQError as error:
-                if n == 0 and error.errno == errno.EHOSTUNREACH:
-                    raise Unroutable from None
-                raise
+        send = self._send
+        first, *middle, last = message
+        try:
+            send(first, _SNDMORE, type(first) is bytes)
+        except zmq.ZMQError as error:
+            if error.errno == errno.EHOSTUNREACH:
+                raise Unroutable from None
+            raise
+        for frame in middle:
+            send(frame, _SNDMORE, type(frame) is bytes)
+        send(last, 0, type(last) is bytes)
 
     def close(self) -> None:
         """Leave the loop and close the socket."""
-        self._loop.remove_handler(self.socket)
+        if self._read:
+            self._loop.remove_handler(self.socket)
         self.socket.close(linger=0)
