@@ -81,11 +81,16 @@ class Frames:
         if session.unpacker in _JSON_PACKERS:
             self._unpack = _unpack_json
         self._empty = self._pack({})
+        #: The metadata of the last request, packed and unpacked.
+        self._metadata_frame, self._metadata = self._empty, self._dict("metadata", self._empty)
 
     # --- reading --------------------------------------------------------------------------------
 
     def request(self, raw: Sequence[Frame]) -> Message:
         """A request, of which the header and the metadata are unpacked.
+
+        The tasks of one view have mostly the same metadata: requests that come one after the
+        other then share one dictionary, which is not to be changed.
 
         Raises:
             BadMessage: it is cut, unsigned, wrongly signed or garbled, or has no msg_id.
@@ -93,7 +98,10 @@ class Frames:
         idents, at, fixed = self._checked(raw)
         header = self._dict("header", fixed[0])
         _require_msg_id(header, "header")
-        return Message(idents, header, {}, self._dict("metadata", fixed[2]), {}, at)
+        if fixed[2] != self._metadata_frame:
+            self._metadata = self._dict("metadata", fixed[2])
+            self._metadata_frame = fixed[2]
+        return Message(idents, header, {}, self._metadata, {}, at)
 
     def reply(self, raw: Sequence[Frame]) -> Message:
         """A reply, of which the parent's header and the metadata are unpacked.
@@ -126,7 +134,7 @@ class Frames:
         """The identities, the place of the delimiter, and the four frames that are signed."""
         idents: list[bytes] = []
         for frame in raw[: _IDENTS_MAX + 1]:
-            content = as_bytes(frame)
+            content = frame if type(frame) is bytes else frame.bytes
             if content == DELIMITER:
                 break
             idents.append(content)
@@ -135,7 +143,9 @@ class Frames:
         at = len(idents)
         if len(raw) < at + _FIXED:
             raise BadMessage("too few frames", f"{len(raw) - at} from the delimiter, not {_FIXED}")
-        signature, *fixed = [as_bytes(frame) for frame in raw[at + 1 : at + _FIXED]]
+        signature, *fixed = [
+            frame if type(frame) is bytes else frame.bytes for frame in raw[at + 1 : at + _FIXED]
+        ]
         if self._mac is not None:
             if not signature:
                 raise BadMessage("unsigned")
