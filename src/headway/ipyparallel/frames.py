@@ -134,7 +134,7 @@ class Frames:
         """The identities, the place of the delimiter, and the four frames that are signed."""
         idents: list[bytes] = []
         for frame in raw[: _IDENTS_MAX + 1]:
-            content = frame if type(frame) is bytes else frame.bytes
+            content = frame if type(frame) is bytes else frame.bytes  # type: ignore[union-attr]
             if content == DELIMITER:
                 break
             idents.append(content)
@@ -143,9 +143,7 @@ class Frames:
         at = len(idents)
         if len(raw) < at + _FIXED:
             raise BadMessage("too few frames", f"{len(raw) - at} from the delimiter, not {_FIXED}")
-        signature, *fixed = [
-            frame if type(frame) is bytes else frame.bytes for frame in raw[at + 1 : at + _FIXED]
-        ]
+        signature, *fixed = [as_bytes(frame) for frame in raw[at + 1 : at + _FIXED]]
         if self._mac is not None:
             if not signature:
                 raise BadMessage("unsigned")
