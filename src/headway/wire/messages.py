@@ -24,7 +24,7 @@ from headway.core.events import (
 from headway.core.problems import Problem
 
 #: Raised with every change of a message or of its meaning.
-VERSION = 1
+VERSION = 2
 
 #: An engine sends its results on a second connection, whose identity is its first's and this.
 RESULTS_SUFFIX = b"/out"
@@ -34,17 +34,35 @@ RESULTS_SUFFIX = b"/out"
 
 
 class ClientHello(Struct, tag="client-hello", frozen=True):
-    """A client asks to be let in. `session` is its own random name, the same when it returns."""
+    """A client asks to be let in. `session` is its own random name, the same when it returns.
+
+    `cluster` is the one that it was welcomed to before, "" at first. `nth` counts the hellos of
+    one peer from 1: the Welcome that counts is the one to the last.
+    """
 
     version: int
     session: str
     pid: int = 0
     host: str = ""
     want_output: bool = True
+    cluster: str = ""
+    nth: int = 1
+
+
+class Held(Struct, array_like=True, frozen=True):
+    """An attempt at a task that an engine has: it waits there, runs, or its outcome is on its
+    way to the controller."""
+
+    task: TaskId
+    attempt: int
 
 
 class EngineHello(Struct, tag="engine-hello", frozen=True):
-    """An engine is ready. `token` is what its nanny named it; `nanny` is its nanny's token."""
+    """An engine is ready. `token` is what its nanny named it; `nanny` is its nanny's token.
+
+    One that was welcomed before and returns says to which `cluster`, and what it `held` when it
+    said so: what it is sent between this hello and the answer, it throws away.
+    """
 
     version: int
     token: str
@@ -52,21 +70,36 @@ class EngineHello(Struct, tag="engine-hello", frozen=True):
     pid: int
     host: str
     resources: dict[str, Amount]
+    cluster: str = ""
+    held: list[Held] = []
+    nth: int = 1
 
 
 class NannyHello(Struct, tag="nanny-hello", frozen=True):
-    """A nanny is ready to start and watch engines on its host."""
+    """A nanny is ready to start and watch engines on its host.
+
+    One that returns says to which `cluster` it belongs, which `engines` live (their tokens), and
+    how the last ones `died`, since those reports may have been lost.
+    """
 
     version: int
     token: str
     pid: int
     host: str
+    cluster: str = ""
+    engines: list[str] = []
+    died: list[EngineDied] = []
+    nth: int = 1
 
 
 class Welcome(Struct, tag="welcome", frozen=True):
     """The answer to a hello. `number` is the client's or the engine's, 0 for a nanny.
 
-    `cluster` is the cluster's random name: a future of another one is told apart by it.
+    `cluster` is the cluster's random name: a future of another one is told apart by it. `epoch`
+    grows when a controller takes over the journal of one that ended. `accepted` is the peer's
+    last batch that is in the controller's hands: a peer that returns sends the later ones again.
+    `reconnect_s` is for how long a peer tries to come back, when the controller is silent or
+    the connection is lost, before it gives up. `nth` is the hello's.
     """
 
     version: int
@@ -75,6 +108,13 @@ class Welcome(Struct, tag="welcome", frozen=True):
     number: int
     heartbeat_s: float
     heartbeat_timeout_s: float
+    accepted: int = 0
+    reconnect_s: float = 0.0
+    nth: int = 1
+
+
+class WhoAreYou(Struct, tag="who-are-you", frozen=True):
+    """The controller does not know whose connection this is: it shall say hello (again)."""
 
 
 class Refused(Struct, tag="refused", frozen=True):
@@ -99,7 +139,8 @@ class Bye(Struct, tag="bye", frozen=True):
 class Submit(Struct, tag="submit"):
     """A batch of nodes, and the functions that they need and the controller has not seen.
 
-    Batches of one client count up from 1; each is answered by an Accepted.
+    Submit, Release and Cancel of one client are batches: they count up from 1, are answered by
+    an Accepted, and are sent again, until then, when the connection was lost.
     """
 
     batch: int
@@ -110,14 +151,23 @@ class Submit(Struct, tag="submit"):
 
 
 class Release(Struct, tag="release", frozen=True):
-    """Nodes and functions that the client does not need any more."""
+    """Nodes and functions that the client does not need any more. A batch: see Submit."""
 
+    batch: int
     nodes: list[TaskId]
     functions: list[bytes] = []
 
 
 class Cancel(Struct, tag="cancel", frozen=True):
-    """Tasks that shall not run. Each is answered by its Result, whichever that is."""
+    """Tasks that shall not run. Each is answered by its Result, whichever that is. A batch."""
+
+    batch: int
+    tasks: list[TaskId]
+
+
+class Resume(Struct, tag="resume", frozen=True):
+    """A client has returned, and has not heard how these tasks ended: those that have ended are
+    told again, and one that nobody knows any more is LOST."""
 
     tasks: list[TaskId]
 
@@ -141,7 +191,8 @@ class Shutdown(Struct, tag="shutdown", frozen=True):
 
 
 class Accepted(Struct, tag="accepted", frozen=True):
-    """All batches up to `batch` are in the scheduler's hands."""
+    """All batches of the peer up to `batch` are in the scheduler's hands, and, where there is a
+    journal, in it. To clients, and to engines that there was nothing else to say to."""
 
     batch: int
 
@@ -221,13 +272,14 @@ class Assigned(Struct, tag="assigned"):
     """Tasks to run in this order, after those assigned before.
 
     The engine first forgets the `dropped_functions`, then stores the `new_functions`, which it
-    was not sent yet.
+    was not sent yet. `accepted`: see Accepted.
     """
 
     functions: list[bytes]
     tasks: list[Assignment]
     new_functions: dict[bytes, Payload | int] = {}
     dropped_functions: list[bytes] = []
+    accepted: int = 0
 
 
 class GiveBack(Struct, tag="give-back", frozen=True):
@@ -246,8 +298,13 @@ class StopTasks(Struct, tag="stop-tasks", frozen=True):
 
 
 class Outcomes(Struct, tag="outcomes"):
-    """How attempts ended, in order; each attempt once."""
+    """How attempts ended, in order; each attempt once.
 
+    An engine's batches count up from 1. It keeps each until it is accepted, and sends it again
+    when it returns.
+    """
+
+    batch: int
     outcomes: list[Outcome]
 
 
@@ -307,9 +364,9 @@ class InterruptTask(Struct, tag="interrupt-task", frozen=True):
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
 Hello = ClientHello | EngineHello | NannyHello
-FromClient = ClientHello | Submit | Release | Cancel | Ask | Shutdown | Ping | Bye
+FromClient = ClientHello | Submit | Release | Cancel | Resume | Ask | Shutdown | Ping | Bye
 FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
-ToClient = Welcome | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
-ToEngine = Welcome | Refused | Assigned | GiveBack | StopTasks | Ping | Bye
-ToNanny = Welcome | Refused | StopEngine | InterruptTask | Ping | Bye
+ToClient = Welcome | WhoAreYou | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
+ToEngine = Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack | StopTasks | Ping | Bye
+ToNanny = Welcome | WhoAreYou | Refused | StopEngine | InterruptTask | Ping | Bye
