@@ -55,6 +55,14 @@ class WireConfig:
     #: A peer says something at least this often, and is gone after a silence of `..._timeout_s`.
     heartbeat_s: float = 1.0
     heartbeat_timeout_s: float = 15.0
+    #: For so long a peer tries to come back to a durable cluster's controller that is away:
+    #: time for a person to start it again. To one that is embedded in a program, and is started
+    #: again by it at once, less.
+    reconnect_s: float = 600.0
+    reconnect_embedded_s: float = 30.0
+    #: And for so long the controller waits for a peer that lost its connection: peers try at
+    #: least once a second.
+    away_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class NannyProcess:
         engine_command: Sequence[str],
         sys_path: Sequence[str],
         cwd: str | None,
+        survive: bool = False,
     ) -> None:
         arguments = [
             *(sys.executable, "-m", "headway.engine.nanny"),
@@ -48,6 +49,8 @@ class NannyProcess:
             stderr=self._stderr,
             start_new_session=True,
         )
+
+    identity = ""
 
     @property
     def pid(self) -> int:
@@ -82,3 +85,14 @@ class NannyProcess:
             self._process.kill()
             self._process.wait()
         self._stderr.close()
+
+
+def is_running(identity: str) -> bool:  # TEMPORARY
+    return False
+
+
+class AdoptedNanny:  # TEMPORARY
+    identity = ""
+    def __init__(self, identity: str) -> None: ...
+    def ended(self) -> str | None: ...
+    def close(self, timeout_s: float) -> None: ...

@@ -34,12 +34,33 @@ class Outbox:
         self._stopped: dict[EngineId, list[TaskId]] = {}
         self._delivered: dict[ClientId, list[Deliver]] = {}
         self._said: list[tuple[Peer, Any]] = []
+        #: Welcomes: the first thing that a peer hears, before any task or output.
+        self._greetings: list[tuple[Peer, Any]] = []
+        self._printed: list[tuple[Peer, Any]] = []
+        #: Whose batches were taken in, up to which.
+        self._accepted: dict[Peer, int] = {}
         #: Peers that could not be reached.
         self.unreachable: list[Peer] = []
 
     def say(self, peer: Peer, message: Any) -> None:
         """Send `message`, which has no large payloads, after what was delivered before it."""
         self._said.append((peer, message))
+
+    def greet(self, peer: Peer, welcome: m.Welcome) -> None:
+        """Send `welcome` before anything else."""
+        self._greetings.append((peer, welcome))
+
+    def show(self, client: ClientPeer, output: m.Output) -> None:
+        """Send what was printed, before the results of the tasks that printed it."""
+        self._printed.append((client, output))
+
+    def accept(self, peer: ClientPeer | EnginePeer, batch: int) -> None:
+        """Let `peer` know that its batches up to `batch` were taken in."""
+        self._accepted[peer] = batch
+
+    def stop(self, engine: EngineId, tasks: list[TaskId]) -> None:
+        """Ask an engine again to stop `tasks`."""
+        self._stopped.setdefault(engine, []).extend(tasks)
 
     def put(self, commands: list[Command]) -> None:
         """Take the scheduler's commands."""
@@ -57,6 +78,8 @@ class Outbox:
 
     def flush(self) -> None:
         """Send all of it."""
+        self._flush_said(self._greetings)
+        self._flush_said(self._printed)
         for engine, tasks in self._assigned.items():
             self._send_assigned(self._peers.engines.get(engine), tasks)
         for engine, ids in self._recalled.items():
@@ -65,16 +88,28 @@ class Outbox:
             self._send_to(self._peers.engines.get(engine), m.StopTasks(ids))
         for number, deliveries in self._delivered.items():
             client = self._peers.clients.get(number)
-            if client is not None:
+            if client is not None and client.is_here:
                 self._send_results(client, deliveries)
-        for peer, message in self._said:
-            if self._peers.find(peer.identity) is peer:  # it may have gone in this very turn
-                self._send_to(peer, message)
+        for peer, batch in self._accepted.items():
+            self._said.append((peer, m.Accepted(batch)))
+        self._flush_said(self._said)
         self._assigned.clear()
         self._recalled.clear()
         self._stopped.clear()
         self._delivered.clear()
-        self._said.clear()
+        self._accepted.clear()
+
+    def flush_notices(self) -> None:
+        """Send what is said to people, and nothing else of this turn."""
+        notices = [(peer, said) for peer, said in self._said if isinstance(said, m.Notice)]
+        self._said = [(peer, said) for peer, said in self._said if not isinstance(said, m.Notice)]
+        self._flush_said(notices)
+
+    def _flush_said(self, said: list[tuple[Peer, Any]]) -> None:
+        for peer, message in said:
+            if self._peers.find(peer.identity) is peer:  # it may have gone in this very turn
+                self._send_to(peer, message)
+        said.clear()
 
     def _drop_function(self, digest: bytes) -> None:
         for engine in self._peers.engines.values():
@@ -83,13 +118,16 @@ class Outbox:
                 engine.dropped_functions.append(digest)
 
     def _send_assigned(self, engine: EnginePeer | None, tasks: list[Task]) -> None:
-        if engine is None:
-            return  # it left in this very turn: the scheduler has placed its tasks anew
+        if engine is None or not engine.is_here:
+            # It left in this very turn, and the scheduler has placed its tasks anew; or it is
+            # away, and what it has not got is taken back when it returns.
+            return
         inline_bytes_max, batch_bytes = self._wire.inline_bytes_max, self._wire.batch_bytes
         start, count = 0, len(tasks)
         while start < count:
             batch = Batch(inline_bytes_max)
-            message = m.Assigned([], [], {}, engine.dropped_functions)
+            accepted = self._accepted.pop(engine, 0)
+            message = m.Assigned([], [], {}, engine.dropped_functions, accepted)
             engine.dropped_functions = []
             indexes: dict[bytes, int] = {}
             size = 0
@@ -154,5 +192,6 @@ class Outbox:
             self._send_frames(peer, encode(message))
 
     def _send_frames(self, peer: Peer, frames: list[Buffer]) -> None:
-        if not self._send(peer.identity, frames):
+        # Who is away is told all that it missed when it returns.
+        if peer.is_here and not self._send(peer.identity, frames):
             self.unreachable.append(peer)

@@ -27,7 +27,8 @@ class ClientPeer:
     number: ClientId
     hello: m.ClientHello
     heard_at_s: float
-    batch: int = 0
+    #: False while its connection is lost: it is told nothing, and heard only if it says hello.
+    is_here: bool = True
     decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
 
 
@@ -39,6 +40,7 @@ class EnginePeer:
     number: EngineId
     hello: m.EngineHello
     heard_at_s: float
+    is_here: bool = True
     functions: set[bytes] = field(default_factory=set)
     dropped_functions: list[bytes] = field(default_factory=list)
     #: What its nanny last said that it runs, and its memory.
@@ -54,6 +56,7 @@ class NannyPeer:
     identity: bytes
     hello: m.NannyHello
     heard_at_s: float
+    is_here: bool = True
     decoder: codec.Decoder[m.FromNanny] = field(default_factory=codec.from_nanny)
 
 

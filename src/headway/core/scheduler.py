@@ -127,6 +127,21 @@ class Scheduler:
         for task, engine in self.lanes.choices(self._rng):
             self._life.seat(task, engine, now, out)
 
+    def place_as(self, seats, now, out):  # TEMPORARY: see branch core-snapshot
+        for task, engine in seats:
+            if not self.place_task(task, now, out, [engine]):
+                raise ValueError((task, engine))
+
+    def redeliver(self, client, tasks, out):  # TEMPORARY
+        from headway.core.commands import Deliver
+        from headway.core.problems import Problem
+        for i in tasks:
+            t = self.tasks.get(i)
+            if t is None:
+                out.append(Deliver(client, i, TaskState.LOST, None, None, Problem("lost", "unknown")))
+            elif t.state in FINAL_STATES:
+                out.append(Deliver(client, i, t.state, t.result, t.engine, t.problem))
+
     def place_task(
         self, task_id: TaskId, now: float, out: Commands, among: Collection[EngineId] | None = None
     ) -> bool:

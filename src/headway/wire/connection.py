@@ -28,8 +28,9 @@ from headway.wire.messages import VERSION
 #: Names of what headway puts into a cluster's directory. `remove_cluster_dir` removes these.
 CONNECTION_FILE = "connection.json"
 SOCKET_FILE = "controller.sock"
+JOURNAL_FILE = "journal.db"
 _OWNER_FILE = "owner.pid"
-_OUR_FILES = (CONNECTION_FILE, "*.sock", "*.status", "*.log")
+_OUR_FILES = (CONNECTION_FILE, "*.sock", "*.status", "*.log", f"{JOURNAL_FILE}*")
 
 #: Bytes of a Unix socket's path, without the NUL: 107 on Linux, 103 on macOS and the BSDs.
 SOCKET_PATH_BYTES_MAX = 103
@@ -312,6 +313,23 @@ def make_cluster_dir(name: str | None) -> Path:
         remove_cluster_dir(fresh)
         raise
     return target
+
+
+def adopt_cluster_dir(path: Path) -> None:
+    """Go on in the directory of a cluster whose controller ended; made anew if it is gone.
+
+    Raises:
+        StartError: a cluster runs there, or it is not a directory of ours alone.
+    """
+    if os.path.lexists(path):
+        check_private(path)
+        owner = _owner(path)
+        if owner is not None:
+            raise StartError(f"another cluster runs in {path} (process {owner}): stop that first")
+    else:
+        for parent in (path.parent, path):
+            _make_private(parent)
+    (path / _OWNER_FILE).write_text(f"{os.getpid()}\n", encoding="ascii")
 
 
 def _root_for(name: str | None) -> Path:

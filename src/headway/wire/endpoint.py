@@ -26,9 +26,11 @@ from headway.config import WireConfig
 from headway.errors import ConnectionLost, StartError
 from headway.wire.connection import (
     CONNECTION_FILE,
+    JOURNAL_FILE,
     SOCKET_FILE,
     SOCKET_PATH_BYTES_MAX,
     ConnectionInfo,
+    adopt_cluster_dir,
     check_private,
     find_connection_file,
     make_cluster_dir,
@@ -40,11 +42,13 @@ from headway.wire.connection import (
 
 __all__ = [
     "CONNECTION_FILE",
+    "JOURNAL_FILE",
     "SOCKET_FILE",
     "SOCKET_PATH_BYTES_MAX",
     "ConnectionInfo",
     "Keys",
     "Monitor",
+    "adopt_cluster_dir",
     "bind_router",
     "connect_dealer",
     "find_connection_file",
