@@ -225,9 +225,7 @@ def test_a_nanny_that_comes_back_tells_who_died_and_who_is_there(kit: Kit):
     (task,) = client.submit(targets=[dead.number])
     dead.hear(m.Assigned)
     died = m.EngineDied("dead", ev.EngineEnd("was killed by SIGKILL"), task, True)
-    nanny.say(
-        m.NannyHello(m.VERSION, "nanny-token", 1, "elsewhere", CLUSTER, ["alive"], [died], 2)
-    )
+    nanny.say(m.NannyHello(m.VERSION, "nanny-token", 1, "elsewhere", CLUSTER, ["alive"], [died], 2))
     nanny.hear(m.Welcome)
     kit.turn(1.0, until=lambda: not kit.has_engine(dead))
     assert not kit.has_engine(silent)

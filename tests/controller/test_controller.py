@@ -6,7 +6,6 @@ import math
 import os
 import signal
 import socket
-import time
 
 import pytest
 

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO
+from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 
 
@@ -31,6 +32,8 @@ class StartOptions:
     scheme: str = "leastload"
     hwm: str = HWM_AUTO
     resources: list[str] = field(default_factory=list)
+    durability: str = NORMAL
+    journal: Path | None = None
 
 
 def parse_hwm(text: str) -> int | str:
@@ -78,13 +81,18 @@ def run(options: StartOptions, console: Console) -> None:
         name=options.name,
         listen=options.listen,
         connection=str(options.connection) if options.connection is not None else None,
+        durability=options.durability,
+        journal=str(options.journal) if options.journal is not None else None,
     )
 
-    def on_ready(path: Path) -> None:
+    def on_ready(path: Path, journal: Path | None) -> None:
         console.print(f"connection file: {path}", soft_wrap=True)
         # By its name it is found in its own directory alone.
         where = options.name if options.name and options.connection is None else str(path)
         console.print(f'in Python:       headway.Client("{where}")', soft_wrap=True)
+        if journal is not None:
+            again = f"--name {options.name}" if options.name else f"--journal {journal}"
+            console.print(f"if it is killed: headway start {again}", soft_wrap=True)
         console.print("stop it with Ctrl-C", soft_wrap=True)
 
     tune_garbage_collection()

@@ -29,7 +29,7 @@ def main() -> int:
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 
-    def on_ready(path: Path) -> None:
+    def on_ready(path: Path, journal: Path | None) -> None:
         say({"connection": str(path)})
 
     tune_garbage_collection()

@@ -78,7 +78,9 @@ EVENTS: tuple[type, ...] = (
     ev.Started,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
-_EVENT_DECODERS = [msgspec.msgpack.Decoder(event) for event in EVENTS]
+_EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [
+    msgspec.msgpack.Decoder(event) for event in EVENTS
+]
 
 
 class Record(Struct, array_like=True):
@@ -108,10 +110,9 @@ def event_of(entry: Told) -> ev.Event:
         JournalError: there is none.
     """
     try:
-        event: ev.Event = _EVENT_DECODERS[entry.kind].decode(entry.event)
+        return _EVENT_DECODERS[entry.kind].decode(entry.event)
     except (IndexError, msgspec.DecodeError) as error:
         raise JournalError(f"an event of kind {entry.kind} can't be read: {error}") from None
-    return event
 
 
 def encode_record(record: Record) -> bytes:

@@ -55,8 +55,8 @@ COMMIT;
 """
 
 
-class Journal:
-    """An open journal, ours alone. Must be closed.
+class JournalFile:
+    """An open journal, to be read: its facts, its snapshot, its turns. Must be closed.
 
     Parameters:
         path: the file; made if it is missing, mode 0600, since it holds the cluster's keys.
@@ -66,23 +66,9 @@ class Journal:
         JournalError: it can't be opened; the message says why, and what to do.
     """
 
-    def __init__(self, path: str | os.PathLike[str], durability: str) -> None:
-        self.path = Path(path).absolute()
-        self._lock_fd = _lock(self.path)
-        try:
-            self._db = _open(self.path, durability)
-        except BaseException:
-            os.close(self._lock_fd)
-            raise
-        with self._in_words("read"):
-            self.last_seq: int = self._one("SELECT max(seq) FROM turns") or self.snapshot_seq
-            #: Bytes of the turns since the snapshot: what a controller that takes over reads.
-            self.turns_bytes: int = self._one("SELECT sum(length(record)) FROM turns") or 0
-
-    @property
-    def is_new(self) -> bool:
-        """Whether no cluster has used it yet."""
-        return self.last_seq == 0 and self.meta("cluster") is None
+    def __init__(self, path: Path, durability: str = NORMAL) -> None:
+        self.path = path
+        self.db = _open(path, durability)
 
     @property
     def snapshot_seq(self) -> int:
@@ -91,17 +77,87 @@ class Journal:
 
     def meta(self, key: str) -> Any:
         """What `set_meta` wrote under `key`; None if it did not."""
-        with self._in_words("read"):
-            value = self._one("SELECT value FROM meta WHERE key = ?", key)
+        with self.in_words("read"):
+            value = self.one("SELECT value FROM meta WHERE key = ?", key)
         return None if value is None else msgspec.json.decode(value)
+
+    def parts(self) -> Iterator[bytes]:
+        """The snapshot, part by part; nothing if there is none."""
+        with self.in_words("read"):
+            rows = self.db.execute(
+                "SELECT data FROM parts WHERE snapshot = ? ORDER BY part", (self.snapshot_seq,)
+            )
+            for (data,) in rows:
+                yield data
+
+    def turns(self) -> Iterator[tuple[int, bytes]]:
+        """The turns after the snapshot, in order, each with its number."""
+        with self.in_words("read"):
+            expected = self.snapshot_seq + 1
+            for seq, record in self.db.execute(
+                "SELECT seq, record FROM turns WHERE seq >= ? ORDER BY seq", (expected,)
+            ):
+                if seq != expected:
+                    raise JournalError(f"turn {expected} is missing from the journal {self.path}")
+                expected += 1
+                yield seq, record
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(sqlite3.Error):
+            self.db.close()
+
+    def one(self, query: str, *values: Any) -> Any:
+        """The first value of the first row, None if there is none."""
+        row = self.db.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of what is written within, or nothing.
+
+        Raises:
+            JournalError: it can't be written, and nothing of it was.
+        """
+        with self.in_words("written"):
+            try:
+                self.db.execute("BEGIN IMMEDIATE")
+                yield self.db
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def in_words(self, done: str) -> Iterator[None]:
+        """Say in words what SQLite says."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise in_words(self.path, done, error) from error
+
+
+class Journal(JournalFile):
+    """A journal that is ours alone, to be written. Must be closed. See JournalFile."""
+
+    def __init__(self, path: str | os.PathLike[str], durability: str) -> None:
+        path = Path(path).absolute()
+        self._lock_fd = _lock(path)
+        try:
+            super().__init__(path, durability)
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+        with self.in_words("read"):
+            self.last_seq: int = self.one("SELECT max(seq) FROM turns") or self.snapshot_seq
+        self.count_turns()
 
     def set_meta(self, **facts: Any) -> None:
         """Write facts about the cluster: anything that JSON can say."""
         rows = [(key, msgspec.json.encode(value)) for key, value in facts.items()]
-        with self._in_words("written"):
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
-            self._db.execute("COMMIT")
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def commit(self, record: bytes) -> None:
         """Write one turn, and be sure of it.
@@ -110,72 +166,38 @@ class Journal:
             JournalError: it can't be written; nothing of it was. `is_full` says if room is all
                 that is missing, so that it may be tried again.
         """
-        with self._in_words("written"):
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute("INSERT INTO turns VALUES (?, ?)", (self.last_seq + 1, record))
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with self.transaction() as db:
+            db.execute("INSERT INTO turns VALUES (?, ?)", (self.last_seq + 1, record))
         self.last_seq += 1
         self.turns_bytes += len(record)
 
-    def parts(self) -> Iterator[bytes]:
-        """The snapshot, part by part; nothing if there is none."""
-        with self._in_words("read"):
-            rows = self._db.execute(
-                "SELECT data FROM parts WHERE snapshot = ? ORDER BY part", (self.snapshot_seq,)
-            )
-            for (data,) in rows:
-                yield data
-
-    def turns(self) -> Iterator[tuple[int, bytes]]:
-        """The turns after the snapshot, in order, each with its number."""
-        with self._in_words("read"):
-            expected = self.snapshot_seq + 1
-            for seq, record in self._db.execute(
-                "SELECT seq, record FROM turns WHERE seq >= ? ORDER BY seq", (expected,)
-            ):
-                if seq != expected:
-                    raise JournalError(f"turn {expected} is missing from the journal {self.path}")
-                expected += 1
-                yield seq, record
-
-    def note_compacted(self) -> None:
-        """The compactor has made a snapshot: count anew."""
-        with self._in_words("read"):
-            self.turns_bytes = (
-                self._one("SELECT sum(length(record)) FROM turns WHERE seq > ?", self.snapshot_seq)
+    def count_turns(self) -> None:
+        """Count what a controller that takes over would have to read again: there was a look at
+        the file, or the compactor has made a snapshot."""
+        with self.in_words("read"):
+            #: Bytes of the turns since the snapshot.
+            self.turns_bytes: int = (
+                self.one("SELECT sum(length(record)) FROM turns WHERE seq > ?", self.snapshot_seq)
                 or 0
             )
 
+    def snapshot_bytes(self) -> int:
+        """The size of the snapshot; 0 if there is none."""
+        with self.in_words("read"):
+            total = "SELECT sum(length(data)) FROM parts WHERE snapshot = ?"
+            return int(self.one(total, self.snapshot_seq) or 0)
+
     def close(self) -> None:
         """Close the file, and let others have it."""
-        with contextlib.suppress(sqlite3.Error):
-            self._db.close()
+        super().close()
         os.close(self._lock_fd)
-
-    def _one(self, query: str, *values: Any) -> Any:
-        row = self._db.execute(query, values).fetchone()
-        return None if row is None else row[0]
-
-    @contextlib.contextmanager
-    def _in_words(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise in_words(self.path, done, error) from error
 
 
 def in_words(path: Path, done: str, error: sqlite3.Error) -> JournalError:
     """What `error` of SQLite means for the journal, and what to do about it."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     said = f"the journal {path} can't be {done}: {error}"
-    if code == sqlite3.SQLITE_FULL or (
-        code == sqlite3.SQLITE_IOERR and _is_disk_full(path)
-    ):
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_disk_full(path)):
         text = f"{said}. Its disk is full: make room there, and start the cluster again"
         return JournalError(text, is_full=True)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):

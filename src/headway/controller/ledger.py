@@ -185,9 +185,7 @@ class Ledger:
                 f"{batch.batch} are not this client's, or not above those before them"
             )
 
-    def engine_said(
-        self, number: EngineId, batch: m.Outcomes, now: float, out: Commands
-    ) -> bool:
+    def engine_said(self, number: EngineId, batch: m.Outcomes, now: float, out: Commands) -> bool:
         """Take in a batch of outcomes. False if it came before.
 
         Raises:

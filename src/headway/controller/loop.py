@@ -23,6 +23,7 @@ import zmq
 from headway.config import WireConfig
 from headway.controller.answers import answer
 from headway.controller.books import Books, Clock
+from headway.controller.compaction import Compaction
 from headway.controller.journal import Journal
 from headway.controller.outbox import Outbox
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
@@ -85,6 +86,7 @@ class Controller:
         self._books = books
         self._clock = clock or Clock()
         self._journal = journal
+        self._compaction = Compaction(journal, books.scheduler.config) if journal else None
         self._lifeline = lifeline
         self._child_ended = child_ended
         self.scheduler: Scheduler = books.scheduler
@@ -323,7 +325,9 @@ class Controller:
             if vitals.task is not None and vitals.task != engine.running:
                 record = self.scheduler.engines.get(engine.number)
                 if record is not None and vitals.task in record.assigned:
-                    self._books.tell(ev.Started(engine.number, vitals.task, vitals.task_since_s), now)
+                    self._books.tell(
+                        ev.Started(engine.number, vitals.task, vitals.task_since_s), now
+                    )
             engine.running = vitals.task
 
     def _on_engine_died(self, peer: NannyPeer, message: m.EngineDied, now: float) -> None:
@@ -359,10 +363,15 @@ class Controller:
         if failure and not self._scheme_failure_said:
             self._scheme_failure_said = True
             self._notice(failure)
+        trouble = self._compaction.look() if self._compaction is not None else None
+        if trouble is not None:
+            self._notice(trouble)
         self.reception.look_around(now, heard_s)
 
     def close(self, say_bye: bool = True) -> None:
         """Say goodbye to everybody; or leave, without a word, to the next controller."""
+        if self._compaction is not None:
+            self._compaction.close()
         if say_bye and self._journal is not None:
             self._end_books(self._clock.now())
         bye = codec.encode(m.Bye(self.stop_reason or ""))

@@ -90,9 +90,7 @@ class Reception:
             if self._is_of_some_peer(frames):
                 self.ask_who(own_identity)
             else:
-                self.turn_away(
-                    identity, f"not a hello of headway protocol {m.VERSION}: {error}"
-                )
+                self.turn_away(identity, f"not a hello of headway protocol {m.VERSION}: {error}")
             return
         peer = self._peers.find(identity)
         if hello.version != m.VERSION:
@@ -173,7 +171,7 @@ class Reception:
             raise ProtocolError("a hello of another peer on its connection")
         peer.heard_at_s = now
         peer.is_here = True
-        peer.hello = hello  # type: ignore[assignment]
+        peer.hello = hello
         ledger = self._books.ledger
         if isinstance(peer, ClientPeer):
             self._greet(peer, peer.number, ledger.clients[peer.number].batch)

@@ -37,6 +37,7 @@ from headway.wire.endpoint import (
     ConnectionInfo,
     adopt_cluster_dir,
     bind_router,
+    left_journal,
     make_cluster_dir,
     make_keys,
     remove_cluster_dir,
@@ -46,6 +47,9 @@ from headway.wire.endpoint import (
 
 #: A nanny that was told to stop needs the engines' grace, and a moment for itself.
 _NANNY_STOP_S = EngineConfig().stop_grace_s + 3.0
+
+
+Ready = Callable[[Path, Path | None], None]
 
 
 class Settings(Struct, frozen=True):
@@ -98,13 +102,14 @@ class _Undo(ExitStack):
         self.callback(lambda: None if self.is_left else undo(*args, **kwargs))
 
 
-def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], None]) -> str:
+def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
     """Run a controller until it is told to stop; returns why it did.
 
     Parameters:
         settings: how.
         lifeline: a descriptor at whose end of file the controller stops, None for none.
-        on_ready: called with the path of the connection file once clients may connect.
+        on_ready: called with the paths of the connection file and of the journal, if there is
+            one, once clients may connect.
 
     Raises:
         HeadwayError: it could not be started, or can't go on; the message says why.
@@ -154,7 +159,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], N
             lifeline=lifeline,
             child_ended=nanny.ended if nanny is not None else lambda: None,
         )
-        on_ready(path)
+        on_ready(path, journal.path if journal is not None else None)
         try:
             controller.run()
         except BaseException as error:
@@ -193,6 +198,8 @@ def _open_cluster(settings: Settings, undo: _Undo) -> _Cluster:
             raise StartError("a journal is written with durability normal or full, not off")
         place = _new_place(settings, undo)
         return _Cluster(place, Books(Ledger(config, Random(config.seed)), is_kept=False), Clock())
+    if settings.journal is None and (left := left_journal(settings.name)) is not None:
+        settings = structs.replace(settings, journal=str(left))
     if settings.journal is None:
         place = _new_place(settings, undo)
         journal = Journal(Path(place.directory) / JOURNAL_FILE, settings.durability)

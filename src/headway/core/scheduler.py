@@ -135,10 +135,13 @@ class Scheduler:
     def redeliver(self, client, tasks, out):  # TEMPORARY
         from headway.core.commands import Deliver
         from headway.core.problems import Problem
+
         for i in tasks:
             t = self.tasks.get(i)
             if t is None:
-                out.append(Deliver(client, i, TaskState.LOST, None, None, Problem("lost", "unknown")))
+                out.append(
+                    Deliver(client, i, TaskState.LOST, None, None, Problem("lost", "unknown"))
+                )
             elif t.state in FINAL_STATES:
                 out.append(Deliver(client, i, t.state, t.result, t.engine, t.problem))
 

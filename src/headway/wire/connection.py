@@ -357,7 +357,22 @@ def _clear_stale(cluster_dir: Path) -> None:
             f"a cluster named {cluster_dir.name!r} runs already (process {owner}): stop "
             f"that (Ctrl-C where it was started, or `kill {owner}`), or choose another name"
         )
+    journal = cluster_dir / JOURNAL_FILE
+    if journal.is_file():
+        raise StartError(
+            f"a cluster named {cluster_dir.name!r} was killed, and left its journal: take it over "
+            f"with `headway start --name {cluster_dir.name}`, or remove {journal}, which loses "
+            "the tasks in it"
+        )
     remove_cluster_dir(cluster_dir)
+
+
+def left_journal(name: str | None) -> Path | None:
+    """The journal that a cluster called `name` left in its own directory when it was killed."""
+    if name is None or not _NAME.fullmatch(name):
+        return None
+    found = (root / name / JOURNAL_FILE for root in _existing_roots())
+    return next((path for path in found if path.is_file() and _owner(path.parent) is None), None)
 
 
 def _owner(cluster_dir: Path) -> int | None:
