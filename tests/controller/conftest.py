@@ -20,7 +20,7 @@ import zmq
 from msgspec import structs
 
 from headway.config import SchedulerConfig, WireConfig
-from headway.controller.books import Books
+from headway.controller.books import Books, Clock
 from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
 from headway.core import events as ev
@@ -107,7 +107,7 @@ class Kit:
         self.sockets: list[zmq.Socket[bytes]] = []
         router, address = bind_router(self.context, f"ipc://{directory / 's'}", None, WIRE)
         self.info = ConnectionInfo(cluster="test", address=address)
-        books = Books(Ledger(SchedulerConfig(), Random(0)), is_kept=False)
+        books = Books(Ledger(SchedulerConfig(), Random(0)), Clock(), is_kept=False)
         self.controller = Controller(router, CLUSTER, books, WIRE)
         self.router = router
         self.now = 1_000.0

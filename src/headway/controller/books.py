@@ -9,7 +9,7 @@ What this file must not know: files, sockets, who is connected.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headway.controller import entries as en
 from headway.controller.ledger import Commands, Ledger
@@ -22,18 +22,31 @@ from headway.wire import messages as m
 
 class Clock:
     """The journal's time in seconds: that of the monotonic clock, and after a restart it goes on
-    where it was, plus what has passed on the wall."""
+    where it was, plus what has passed on the wall.
 
-    def __init__(self, last_now: float = 0.0, last_wall_s: float = 0.0) -> None:
+    Parameters:
+        last_now, last_wall_s: the times of the last turn that was written; 0 if none was.
+        monotonic, wall: where the time is read.
+    """
+
+    def __init__(
+        self,
+        last_now: float = 0.0,
+        last_wall_s: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._monotonic = monotonic
+        self.wall_s = wall
         self._ahead_s = 0.0
         if last_now:
             # A wall clock that was set back is no reason to go back.
-            passed_s = max(0.0, time.time() - last_wall_s)
-            self._ahead_s = last_now + passed_s - time.monotonic()
+            passed_s = max(0.0, wall() - last_wall_s)
+            self._ahead_s = last_now + passed_s - monotonic()
 
     def now(self) -> float:
         """The time. It never goes back."""
-        return time.monotonic() + self._ahead_s
+        return self._monotonic() + self._ahead_s
 
 
 class Books:
@@ -41,11 +54,13 @@ class Books:
 
     Parameters:
         ledger: all that was known when this controller began.
+        clock: the time that its turns are in.
         is_kept: whether a journal wants to know.
     """
 
-    def __init__(self, ledger: Ledger, is_kept: bool) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, is_kept: bool) -> None:
         self.ledger = ledger
+        self.clock = clock
         self.commands: Commands = []
         self._is_kept = is_kept
         self._entries: list[en.Entry] = []
@@ -125,6 +140,6 @@ class Books:
                 placements += (command.task.id, command.engine)
         if not self._entries and not placements:
             return None
-        record = en.Record(now, time.time(), self._entries, placements)
+        record = en.Record(now, self.clock.wall_s(), self._entries, placements)
         self._entries = []
         return en.encode_record(record)

@@ -22,7 +22,7 @@ import zmq
 
 from headway.config import WireConfig
 from headway.controller.answers import answer
-from headway.controller.books import Books, Clock
+from headway.controller.books import Books
 from headway.controller.compaction import Compaction
 from headway.controller.journal import Journal
 from headway.controller.outbox import Outbox
@@ -58,8 +58,7 @@ class Controller:
     Parameters:
         router: a bound ROUTER, with ROUTER_MANDATORY; the controller closes it.
         cluster: the cluster's random name.
-        books: the scheduler, and who was known when this controller began.
-        clock: the time that the books are in.
+        books: the scheduler, who was known when this controller began, and its clock.
         epoch: how many controllers this cluster has had.
         journal: where each turn is written before anything is sent; None for nowhere.
         reconnect_s: for how long peers try to come back to a controller that is away.
@@ -74,7 +73,6 @@ class Controller:
         books: Books,
         wire: WireConfig,
         *,
-        clock: Clock | None = None,
         epoch: int = 1,
         journal: Journal | None = None,
         reconnect_s: float = 0.0,
@@ -84,7 +82,7 @@ class Controller:
         self._router = router
         self._wire = wire
         self._books = books
-        self._clock = clock or Clock()
+        self._clock = books.clock
         self._journal = journal
         self._compaction = Compaction(journal, books.scheduler.config) if journal else None
         self._lifeline = lifeline

@@ -84,7 +84,6 @@ class _Cluster:
 
     place: Place
     books: Books
-    clock: Clock
     epoch: int = 1
     journal: Journal | None = None
 
@@ -152,7 +151,6 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             place.cluster,
             cluster.books,
             wire,
-            clock=cluster.clock,
             epoch=cluster.epoch,
             journal=journal,
             reconnect_s=_reconnect_s(settings, lifeline, wire),
@@ -197,7 +195,8 @@ def _open_cluster(settings: Settings, undo: _Undo) -> _Cluster:
         if settings.journal is not None:
             raise StartError("a journal is written with durability normal or full, not off")
         place = _new_place(settings, undo)
-        return _Cluster(place, Books(Ledger(config, Random(config.seed)), is_kept=False), Clock())
+        books = Books(Ledger(config, Random(config.seed)), Clock(), is_kept=False)
+        return _Cluster(place, books)
     if settings.journal is None and (left := left_journal(settings.name)) is not None:
         settings = structs.replace(settings, journal=str(left))
     if settings.journal is None:
@@ -213,8 +212,8 @@ def _open_cluster(settings: Settings, undo: _Undo) -> _Cluster:
             place = _new_place(settings, undo)
         else:
             place = _same_place(settings, recovered.place, undo)
-    books = Books(recovered.ledger, is_kept=True)
-    return _Cluster(place, books, recovered.clock, recovered.epoch, journal)
+    books = Books(recovered.ledger, recovered.clock, is_kept=True)
+    return _Cluster(place, books, recovered.epoch, journal)
 
 
 def _new_place(settings: Settings, undo: _Undo) -> Place:
