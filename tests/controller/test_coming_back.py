@@ -206,9 +206,9 @@ def test_an_engine_that_stays_away_is_given_up_and_its_tasks_are_placed_anew(kit
     (task,) = client.submit()
     engine.hear(m.Assigned)
     lose_connection(kit, engine)
-    kit.now += WIRE.away_timeout_s + WIRE.heartbeat_s
     client.say(m.Ping())
-    kit.settle()
+    assert kit.router.poll(10_000)
+    kit.turn(WIRE.away_timeout_s + WIRE.heartbeat_s)
     assert not kit.has_engine(engine)
     assert kit.controller.scheduler.tasks[task].state is TaskState.READY
     engine.socket = kit.peer("", codec.to_engine(), engine.identity).socket

@@ -279,7 +279,6 @@ class Reception:
         """An engine has ended, as `event` says."""
         if self._peers.find(peer.identity) is peer:
             self._peers.remove(peer)
-            self._peers.ban(peer.identity)
             self._books.tell(event, now)
             if not event.end.wanted:
                 self._notice(f"engine {format_engine_id(peer.number)} {event.end.text}")
