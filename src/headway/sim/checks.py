@@ -99,7 +99,7 @@ class Checker:
         runs = self.runs[task.task]
         if any(run.attempt == task.attempt for run in runs):
             raise Violation(f"{where} ran twice")
-        if asked.options.at_most_once and any(run.how != "dropped" for run in runs):
+        if asked.options.at_most_once and any(run.how != "refused" for run in runs):
             raise Violation(f"{where} ran before, and may run once at most")
         for upstream, value in zip(asked.inputs, inputs, strict=True):
             self._require_value(upstream, value)

@@ -73,7 +73,7 @@ class Run:
         self.nannies = [
             SimNanny(
                 world, self.network, self.faults, WIRE, f"host{n}", rng.randint(1, 3),
-                {"gpu": 2.0} if rng.random() < 0.5 else {}, self.checker,
+                {"gpu": 2.0} if n == 0 or rng.random() < 0.5 else {}, self.checker,
             )
             for n in range(rng.randint(1, 3))
         ]  # fmt: skip
@@ -114,7 +114,7 @@ class Run:
         mine = [
             task
             for task, asked in self.checker.tasks.items()
-            if asked.client == client.name and task not in self._released
+            if asked.client == client.name
         ][-20:]
         some = lambda most: rng.sample(mine, min(len(mine), rng.randint(0, most)))  # noqa: E731
         inputs = some(2) if rng.random() < 0.4 else []
@@ -136,8 +136,6 @@ class Run:
         task = client.submit(msgspec.json.encode(script), inputs or None, after, follow, options)
         asked = Asked(client.name, options, inputs, [c for c in (after, follow) if c], follow)
         self.checker.tasks[task] = asked
-
-    _released: set[TaskId]
 
     def _condition(self, client: SimClient, tasks: list[TaskId]) -> ConditionSpec | None:
         rng = self.rng
@@ -234,7 +232,6 @@ class Run:
         Raises:
             Violation, InvariantViolation: see checks.py, and core/invariants.py.
         """
-        self._released = set()
         self._plan()
         world = self.world
         limit_s = world.now + self.faults.until_s + _DRAIN_S
