@@ -87,8 +87,9 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
         if other is task or before >= _QUEUE_LOOK_MAX:
             break
         before += 1
-    may = "any engine" if lane is s.lanes.common else names(list(lane.engines))
-    busy = ", ".join(_load(e) for e in list(lane.engines.values())[:_NAMED_MAX])
+    allowed = sorted(lane.engines)
+    may = "any engine" if lane is s.lanes.common else names(allowed)
+    busy = ", ".join(_load(lane.engines[e]) for e in allowed[:_NAMED_MAX])
     return f"{head}: number {before + 1} in the queue for {may}, which have no room ({busy})"
 
 

@@ -30,7 +30,7 @@ from headway.core.graph import (
 from headway.core.problems import Problem
 from headway.core.ready import Lanes
 from headway.core.recall import Recalls
-from headway.core.records import Client, Condition, Engine, Group, Task
+from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
 from headway.core.states import FINAL_STATES, TRANSITIONS, Cause, TaskState
 from headway.core.statistics import Counters
@@ -64,10 +64,9 @@ class Life:
         self.recalls = Recalls(self.lanes, config.recall_after_s)
         #: Tasks that have ended, whose dependents have not heard of it.
         self.ended: deque[Task] = deque()
-        #: Engines whose load changed since their lanes heard of it.
+        #: Engines whose load changed in this event: their lanes hear of it at its end.
         self.changed: dict[EngineId, Engine] = {}
-        #: The last stamp given: in LRU order, an engine that is given a task goes to the end.
-        self._stamp = 0
+        self.stamps = Stamps()
 
     def move(self, task: Task, cause: Cause) -> None:
         """Change the state of `task`. Nobody else does."""
@@ -114,8 +113,8 @@ class Life:
             for name, amount in options.resources.items():
                 if amount:  # none of what the engine does not even have is nothing taken
                     engine.free[name] -= amount
-        self._stamp += 1
-        engine.stamp = self._stamp
+        self.stamps.last += 1
+        engine.stamp = self.stamps.last
         self.lanes.engine_changed(engine)
         self.recalls.engine_changed(engine)
         out.append(Assign(engine.id, task))
@@ -160,7 +159,7 @@ class Life:
         payload: Payload | None = None,
     ) -> None:
         """End `task`: tell its client, let go of what it needed. Its dependents hear of it in
-        `_propagate`."""
+        `propagate`."""
         state = task.state
         if state is ASSIGNED or state is RUNNING:
             self.unseat(task)
@@ -263,8 +262,16 @@ class Life:
             task.lane.leave(task)
             self.lanes.push(task, self.lanes.lane_of(task), front=False)
 
-    def tell_lanes(self) -> None:
-        """Let the lanes know of the engines whose load changed, once for each."""
+    def settle(self, now: float, out: Commands) -> None:
+        """The end of each event: tell the dependents of what has ended, and the lanes of the
+        engines whose load changed, once for each.
+
+        The lanes once heard of it when somebody asked what is due or let tasks be placed. That
+        saved little, since an engine reports in batches, and made the order of things depend on
+        when it was asked, which nobody records.
+        """
+        if self.ended:
+            self.propagate(now, out)
         if self.changed:
             for engine in self.changed.values():
                 self.lanes.engine_changed(engine)

@@ -64,9 +64,8 @@ class Scheduler:
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters
+        self.stamps = life.stamps
         self._rng = rng
-        #: In LRU order a new engine goes to the head: its stamp is below all others.
-        self._stamp_first = 0
         self._handlers: dict[type, Callable[[Any, float, Commands], None]] = {
             ev.ClientJoined: self._on_client_joined,
             ev.ClientLeft: self._on_client_left,
@@ -99,8 +98,7 @@ class Scheduler:
     def handle(self, event: ev.Event, now: float, out: Commands) -> None:
         """Take in one event, at the time `now` in seconds; then call `place`."""
         self._handlers[type(event)](event, now, out)
-        if self._life.ended:
-            self._life.propagate(now, out)
+        self._life.settle(now, out)
 
     def tick(self, now: float, out: Commands) -> None:
         """Do what has become due by `now`; then call `place`."""
@@ -110,20 +108,17 @@ class Scheduler:
                 self._life.make_ready(task, Cause.BACKOFF_OVER, now, out)
             else:
                 self._life.end(task, Cause.DEADLINE, words.queue_timeout(task), out)
-        self._life.propagate(now, out)
-        self._life.tell_lanes()
+        self._life.settle(now, out)
         self.recalls.recall_due(now, out)
 
     def next_deadline_s(self) -> float | None:
         """When `tick` has something to do, None if nothing is due ever."""
-        self._life.tell_lanes()
         times = [t for t in (self.timers.next_s(), self.recalls.next_s()) if t is not None]
         return min(times, default=None)
 
     def place(self, now: float, out: Commands) -> None:
         """Place every task that can be placed: afterwards no task waits that an engine has
         room for."""
-        self._life.tell_lanes()
         for task, engine in self.lanes.choices(self._rng):
             self._life.seat(task, engine, now, out)
 
@@ -156,7 +151,6 @@ class Scheduler:
 
         Returns whether it was placed.
         """
-        self._life.tell_lanes()
         task = self.tasks.get(task_id)
         if task is None or task.lane is None:
             return False
@@ -178,7 +172,8 @@ class Scheduler:
         self.config = replace(self.config, hwm=hwm)
         for engine in self.engines.values():
             engine.limit = limit_of(engine, self.config)
-            self._life.changed[engine.id] = engine
+            self.lanes.engine_changed(engine)
+            self.recalls.engine_changed(engine)
 
     @property
     def scheme_failure(self) -> str:
@@ -356,8 +351,8 @@ class Scheduler:
             return
         engine = Engine(event.engine, dict(event.resources), event.host, event.pid)
         engine.free = dict(event.resources)
-        self._stamp_first -= 1
-        engine.stamp = self._stamp_first
+        self.stamps.first -= 1
+        engine.stamp = self.stamps.first
         engine.progress_at_s = now
         engine.limit = limit_of(engine, self.config)
         self.engines[engine.id] = engine
@@ -372,10 +367,10 @@ class Scheduler:
         self._life.changed.pop(engine.id, None)
         self.recalls.engine_left(engine)
         stranded = self.lanes.engine_left(engine)
-        for condition in list(engine.followers):
+        for condition in sorted(engine.followers, key=lambda condition: condition.task.id):
             self._lose_follow(condition, engine, out)
         for lane in stranded:
-            for task in dict.fromkeys(lane.waiting()):
+            for task in list(lane.waiting()):
                 self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
         self._return_stranded(engine, event, now, out)
 
