@@ -207,8 +207,7 @@ class Reception:
         living = {*hello.engines, *(died.token for died in hello.died)}
         for peer in list(self._peers.engines.values()):
             if peer.hello.nanny == hello.token and peer.hello.token not in living:
-                end = ev.EngineEnd("ended while its nanny had no connection")
-                self.lose_engine(peer, ev.EngineLeft(peer.number, end, known=False), now)
+                self._give_up(peer, "ended while its nanny had no connection", now)
 
     # --- refusals --------------------------------------------------------------------------------
 
@@ -264,16 +263,21 @@ class Reception:
             self._peers.remove(peer)
             self._books.tell(ev.ClientLeft(peer.number), now)
         elif isinstance(peer, EnginePeer):
-            end = ev.EngineEnd(why)
-            self.lose_engine(peer, ev.EngineLeft(peer.number, end, known=False), now)
+            self._give_up(peer, why, now)
             nanny = self._peers.nannies.get(peer.hello.nanny)
             if nanny is not None:
                 self._outbox.say(nanny, m.StopEngine(peer.hello.token, why, restart=True))
         else:
             self._peers.remove(peer)
             for engine in self._peers.engines_of(peer):
-                end = ev.EngineEnd(f"was lost with its nanny, which {why}")
-                self.lose_engine(engine, ev.EngineLeft(engine.number, end, known=False), now)
+                self._give_up(engine, f"was lost with its nanny, which {why}", now)
+
+    def _give_up(self, peer: EnginePeer, why: str, now: float) -> None:
+        """Nobody reported the end of this engine. If it lives, it shall know: its tasks run
+        elsewhere from now on, and it will get no others."""
+        if peer.is_here:
+            self._send(peer.identity, codec.encode(m.Refused(f"this engine {why}")))
+        self.lose_engine(peer, ev.EngineLeft(peer.number, ev.EngineEnd(why), known=False), now)
 
     def lose_engine(self, peer: EnginePeer, event: ev.EngineLeft, now: float) -> None:
         """An engine has ended, as `event` says."""

@@ -84,7 +84,7 @@ class Connection:
                 if self.generation == generation and network.router is not None:
                     network.router.arrived([self.identity, *frames])
 
-            network.world.after(at_s - network.world.now, arrive)
+            network.world.at(at_s, arrive)
 
     def travel_out(self, frames: list[bytes]) -> None:
         """Carry a message from the controller to the peer."""
@@ -95,7 +95,7 @@ class Connection:
             if self.generation == generation and not self.is_closed:
                 self.on_frames(frames)
 
-        network.world.after(at_s - network.world.now, arrive)
+        network.world.at(at_s, arrive)
 
     def cut(self, partition_s: float = 0.0) -> None:
         """Break the connection: what is on its way is lost, and nobody connects for a while."""

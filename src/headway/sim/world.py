@@ -45,6 +45,10 @@ class World:
         """Call `callback` in `delay_s` seconds."""
         heapq.heappush(self._coming, (self.now + delay_s, next(self._numbers), callback))
 
+    def at(self, at_s: float, callback: Callable[[], None]) -> None:
+        """Call `callback` at that time: exactly then, whereas a delay is rounded."""
+        heapq.heappush(self._coming, (at_s, next(self._numbers), callback))
+
     def chance(self, probability: float) -> bool:
         """True so often."""
         return probability > 0 and self.rng.random() < probability
