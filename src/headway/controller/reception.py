@@ -169,6 +169,9 @@ class Reception:
         """
         if type(hello) is not type(peer.hello) or _name_of(hello) != _name_of(peer.hello):
             raise ProtocolError("a hello of another peer on its connection")
+        if hello.nth <= peer.hello.nth:
+            # It came twice. What the peer held then is no longer what it holds.
+            return
         peer.heard_at_s = now
         peer.is_here = True
         peer.hello = hello
