@@ -46,6 +46,10 @@ class KnownEngine:
     batch: int = 0
 
 
+class Gap(Exception):
+    """A batch came that is not the next: those before it were lost with a connection."""
+
+
 class Ledger:
     """The scheduler, its clients and its engines.
 
@@ -98,6 +102,8 @@ class Ledger:
                 self.engine_came(entry, now, out)
         except ProtocolError:
             pass  # its sender was refused for it, which is the next entry
+        except Gap as gap:
+            raise JournalError(f"an entry is missing: {gap}") from None
         except KeyError as error:
             raise JournalError(f"an entry is about {error}, of which nobody heard") from None
 
@@ -143,7 +149,8 @@ class Ledger:
         """Take in a batch. False if it came before.
 
         Raises:
-            ProtocolError: it is not the next, or names what is not there. Its sender has to go.
+            Gap: it is not the next. Nothing has changed.
+            ProtocolError: it names what is not there. Its sender has to go.
         """
         known = self.clients[number]
         if batch.batch <= known.batch:
@@ -189,7 +196,7 @@ class Ledger:
         """Take in a batch of outcomes. False if it came before.
 
         Raises:
-            ProtocolError: it is not the next.
+            Gap: it is not the next. Nothing has changed.
         """
         known = self.engines[number]
         if batch.batch <= known.batch:
@@ -202,4 +209,4 @@ class Ledger:
 
 def _require_next(batch: int, last: int) -> None:
     if batch != last + 1:
-        raise ProtocolError(f"batch {batch} came after batch {last}")
+        raise Gap(f"batch {batch} came after batch {last}")

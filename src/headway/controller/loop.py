@@ -25,6 +25,7 @@ from headway.controller.answers import answer
 from headway.controller.books import Books
 from headway.controller.compaction import Compaction
 from headway.controller.journal import Journal
+from headway.controller.ledger import Gap
 from headway.controller.outbox import Outbox
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.controller.reception import Reception
@@ -260,6 +261,10 @@ class Controller:
                 self.reception.introduce(identity, frames, now)
             else:
                 raise ProtocolError("a hello on a connection for results")
+        except Gap:
+            # What it had sent before was lost with its connection, which is there again: it will
+            # know, and say hello. Should it not, it is asked to.
+            self.reception.ask_who(peer.identity)
         except ProtocolError as error:
             self.reception.refuse(peer, str(error), now)
 
@@ -294,7 +299,14 @@ class Controller:
         self._outbox.accept(peer, self._books.ledger.engines[peer.number].batch)
 
     def _on_returned(self, peer: EnginePeer, message: m.Returned, now: float) -> None:
-        self._books.tell(ev.GaveBack(peer.number, message.tasks), now)
+        assigned = self.scheduler.engines[peer.number].assigned
+        # One that comes twice may name a task that the engine was sent again since.
+        tasks = [
+            held.task
+            for held in message.tasks
+            if held.task in assigned and assigned[held.task].attempt == held.attempt
+        ]
+        self._books.tell(ev.GaveBack(peer.number, tasks), now)
 
     def _on_output(self, peer: Peer, message: m.Output, now: float) -> None:
         """Pass on what was printed: to the client of the task that printed it, or to all."""

@@ -100,7 +100,7 @@ class Checker:
         if any(run.attempt == task.attempt for run in runs):
             raise Violation(f"{where} ran twice")
         if asked.options.at_most_once and any(run.how != "refused" for run in runs):
-            raise Violation(f"{where} ran before, and may run once at most")
+            raise Violation(f"{where} (of {asked.client}) ran before, and may run once at most: {runs}")
         for upstream, value in zip(asked.inputs, inputs, strict=True):
             self._require_value(upstream, value)
             if not any(run.how == "ran" and run.result == value for run in self.runs[upstream]):

@@ -113,7 +113,8 @@ class SimEngine:
         inputs = [bytes(value) for value in item.assignment.inputs or ()]  # type: ignore[arg-type]
         self.nanny.witness.began(item.assignment, self.token, inputs)
         number = self.run.number
-        self.world.after(script.run_s * self.slowness, lambda: self._end_run(number))
+        slowness = self.slowness if self.nanny.network.is_troubled else 1.0
+        self.world.after(script.run_s * slowness, lambda: self._end_run(number))
 
     @property
     def _is_welcome_once(self) -> bool:
@@ -123,8 +124,8 @@ class SimEngine:
         run = self.run
         if run is None or run.number != number or self.is_dead:
             return
-        if self.world.now < self.stalled_until_s:
-            self.world.after(self.stalled_until_s - self.world.now, lambda: self._end_run(number))
+        if self.world.now < self.stalled_until_s and self.nanny.network.is_troubled:
+            self.world.after(0.1, lambda: self._end_run(number))
             return
         task = run.item.assignment
         how = run.script.ends[min(task.attempt, len(run.script.ends)) - 1]
@@ -208,8 +209,9 @@ class SimEngine:
         elif isinstance(message, m.Accepted):
             self._accepted(message.batch)
         elif isinstance(message, m.GiveBack):
-            returned = m.Returned(self.queue.give_back(message.tasks))
-            self.commands.send(codec.encode(returned))
+            attempts = {t: i.assignment.attempt for t, i in self.queue._waiting.items()}
+            returned = [m.Held(t, attempts[t]) for t in self.queue.give_back(message.tasks)]
+            self.commands.send(codec.encode(m.Returned(returned)))
         elif isinstance(message, m.StopTasks):
             self._stop(message.tasks)
 

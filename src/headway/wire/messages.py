@@ -309,9 +309,9 @@ class Outcomes(Struct, tag="outcomes"):
 
 
 class Returned(Struct, tag="returned", frozen=True):
-    """The answer to GiveBack: the tasks that were not begun, and now will not be."""
+    """The answer to GiveBack: the attempts that were not begun, and now will not be."""
 
-    tasks: list[TaskId]
+    tasks: list[Held]
 
 
 # --- nanny and controller -----------------------------------------------------------------------
