@@ -249,7 +249,8 @@ class Run:
             for group in list(self.checker.groups):
                 if client.number and group >> 40 == client.number:
                     client.release(group)
-        world.run(world.now + 20.0)
+        # A task that was running when its client went goes on to its end.
+        world.run(world.now + 120.0, self._is_empty)
         self._require_empty()
 
     def _tell_what_hangs(self) -> None:
@@ -263,6 +264,12 @@ class Run:
                     told = explain(controller.scheduler, task, controller._books.clock.now())
                 raise Violation(f"{client.name} waits for ever for a task: {told}")
         raise Violation("a client could not submit all of its tasks")
+
+    def _is_empty(self) -> bool:
+        controller = self.life.controller
+        return controller is not None and not (
+            controller.scheduler.tasks or controller.scheduler.groups
+        )
 
     def _require_empty(self) -> None:
         controller = self.life.controller
