@@ -73,6 +73,12 @@ ROOMS = {
         forbidden=PICKLES,
         schedules=True,
     ),
+    "sim": room(
+        "sim client controller engine core wire config errors",
+        "msgspec zmq",
+        forbidden=PICKLES,
+        schedules=True,
+    ),
     "cli": room(
         "cli client doors controller engine wire core collector config errors", "typer rich msgspec"
     ),

@@ -22,6 +22,11 @@ _CHUNK = 50
 _PROGRESS_S = 5.0
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def _quick(seed: int) -> Outcome:
     """A run without its story, which is long and can be told again."""
     outcome = run(seed)
@@ -48,13 +53,13 @@ def many(first: int, count: int, jobs: int) -> int:
         controllers += outcome.controllers
         if outcome.violation:
             failed.append(outcome)
-            print(f"seed {outcome.seed}: {outcome.violation}")
-            print(f"  see it again: python -m headway.sim {outcome.seed}", flush=True)
+            _say(f"seed {outcome.seed}: {outcome.violation}")
+            _say(f"  see it again: python -m headway.sim {outcome.seed}")
         if time.monotonic() - said_s > _PROGRESS_S:
             said_s = time.monotonic()
             sys.stderr.write(f"{done:,} of {count:,} seeds, {len(failed)} violations\n")
     took_s = time.monotonic() - began_s
-    print(
+    _say(
         f"{done:,} seeds from {first}: {len(failed)} violations; {tasks:,} tasks, {runs:,} runs, "
         f"{controllers:,} controllers; {took_s:.0f} s"
     )
@@ -64,13 +69,13 @@ def many(first: int, count: int, jobs: int) -> int:
 def one(seed: int) -> int:
     """Tell the run of `seed` in full; the exit status."""
     outcome = run(seed)
-    print("\n".join(outcome.log))
-    print(f"\nfaults: {outcome.faults or 'none'}")
-    print(
+    _say("\n".join(outcome.log))
+    _say(f"\nfaults: {outcome.faults or 'none'}")
+    _say(
         f"{outcome.tasks} tasks, {outcome.runs} runs, {outcome.controllers} controllers, "
         f"{outcome.virtual_s:.0f} s of the simulated clock"
     )
-    print(f"seed {seed}: {outcome.violation or 'all is well'}")
+    _say(f"seed {seed}: {outcome.violation or 'all is well'}")
     return 1 if outcome.violation else 0
 
 

@@ -86,9 +86,7 @@ class Checker:
     def _require_value(self, task: TaskId, value: bytes) -> None:
         before = self.values.setdefault(task, value)
         if before != value:
-            raise Violation(
-                f"task {task & 0xFFFFFF} has two values: {before!r}, then {value!r}"
-            )
+            raise Violation(f"task {task & 0xFFFFFF} has two values: {before!r}, then {value!r}")
 
     # --- what engines do -------------------------------------------------------------------------
 
@@ -100,7 +98,9 @@ class Checker:
         if any(run.attempt == task.attempt for run in runs):
             raise Violation(f"{where} ran twice")
         if asked.options.at_most_once and any(run.how != "refused" for run in runs):
-            raise Violation(f"{where} (of {asked.client}) ran before, and may run once at most: {runs}")
+            raise Violation(
+                f"{where} (of {asked.client}) ran before, and may run once at most: {runs}"
+            )
         for upstream, value in zip(asked.inputs, inputs, strict=True):
             self._require_value(upstream, value)
             if not any(run.how == "ran" and run.result == value for run in self.runs[upstream]):

@@ -63,9 +63,7 @@ class SimClient:
         options: TaskOptions | None,
     ) -> TaskId:
         """Ask for a task; only once it was welcomed."""
-        node = self.session.submit(
-            FUNCTION, payload, TaskId(0), inputs, after, follow, options
-        )
+        node = self.session.submit(FUNCTION, payload, TaskId(0), inputs, after, follow, options)
         self._soon()
         return node
 
@@ -112,9 +110,7 @@ class SimClient:
     def _hello(self) -> None:
         self._nth += 1
         self._is_welcome = False
-        hello = m.ClientHello(
-            m.VERSION, self.name, 0, "elsewhere", False, self._cluster, self._nth
-        )
+        hello = m.ClientHello(m.VERSION, self.name, 0, "elsewhere", False, self._cluster, self._nth)
         self._send([(hello, ())])
 
     def _lost(self) -> None:
@@ -167,5 +163,3 @@ class SimClient:
         for result in results.results:
             if self.session.open.pop(result.task, None) is not None:
                 self._on_result(self, result)
-
-

@@ -137,7 +137,12 @@ class SimEngine:
 
     def _report(self, run: _Run, how: str) -> None:
         task = run.item.assignment
-        statuses = {"ran": ev.RAN, "raised": ev.RAISED, "refused": ev.REFUSED, "stopped": ev.STOPPED}
+        statuses = {
+            "ran": ev.RAN,
+            "raised": ev.RAISED,
+            "refused": ev.REFUSED,
+            "stopped": ev.STOPPED,
+        }
         error = ev.ErrorInfo(["builtins.ValueError"], "no") if how != "ran" else None
         result = f"{task.task}:{task.attempt}:{self.token}".encode() if how == "ran" else b""
         self.nanny.witness.ended(task, self.token, how, result)

@@ -160,9 +160,7 @@ class SimRouter:
             raise zmq.Again
         return self._inbox.popleft()
 
-    def send_multipart(
-        self, message: Sequence[Any], flags: int = 0, copy: bool = True
-    ) -> None:
+    def send_multipart(self, message: Sequence[Any], flags: int = 0, copy: bool = True) -> None:
         if self.crash_after_sends is not None:
             if self.crash_after_sends == 0:
                 raise Crashed

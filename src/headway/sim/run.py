@@ -67,9 +67,7 @@ class Run:
             seed=seed,
         )
         self._turns = 0
-        self.life = ControllerLife(
-            world, self.network, self.faults, config, WIRE, self._check_turn
-        )
+        self.life = ControllerLife(world, self.network, self.faults, config, WIRE, self._check_turn)
         self.nannies = [
             SimNanny(
                 world, self.network, self.faults, WIRE, f"host{n}", rng.randint(1, 3),
@@ -111,11 +109,9 @@ class Run:
 
     def _submit(self, client: SimClient) -> None:
         rng = self.rng
-        mine = [
-            task
-            for task, asked in self.checker.tasks.items()
-            if asked.client == client.name
-        ][-20:]
+        mine = [task for task, asked in self.checker.tasks.items() if asked.client == client.name][
+            -20:
+        ]
         some = lambda most: rng.sample(mine, min(len(mine), rng.randint(0, most)))  # noqa: E731
         inputs = some(2) if rng.random() < 0.4 else []
         after = self._condition(client, some(4)) if rng.random() < 0.3 else None
