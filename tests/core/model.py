@@ -320,7 +320,14 @@ class Model(Facts):
 
     def _on_abandoned(self, event: ev.Abandoned) -> None:
         task = self.task(event.task)
-        if task is not None and task.state in (S.WAITING, S.READY):
+        if task is None:
+            return
+        is_unsent = task.state is S.ASSIGNED and task.attempt == event.attempt
+        if is_unsent:
+            assert task.engine is not None
+            self.engines[task.engine].assigned.remove(event.task)
+            task.engine = None
+        if is_unsent or task.state in (S.WAITING, S.READY):
             late = event.kind == problems.KIND_TIMEOUT
             self._end(task, S.TIMED_OUT if late else S.IMPOSSIBLE, event.kind)
 

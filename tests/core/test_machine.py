@@ -390,9 +390,15 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _is_abandoned(self, story: Story) -> None:
         kinds = [problems.KIND_IMPOSSIBLE, problems.KIND_INVALID, problems.KIND_TIMEOUT]
-        tasks = story.some(self._queued(), 1) or story.nodes(1)
-        for task in tasks:
-            self.happens(ev.Abandoned(task, story.pick(kinds), "the shell says so"))
+        unsent = [t.spec.id for t in self.model.tasks() if t.state is TaskState.ASSIGNED]
+        if story.once_in(2):
+            tasks = story.some(unsent, 1)
+        else:
+            tasks = story.some(self._queued(), 1) or story.nodes(1)
+        for id_ in tasks:
+            task = self.model.task(id_)
+            attempt = task.attempt if task is not None and story.once_in(2) else 0
+            self.happens(ev.Abandoned(id_, story.pick(kinds), "the shell says so", attempt))
 
     def _is_remembered(self, story: Story) -> None:
         client = story.client()

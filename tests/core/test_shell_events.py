@@ -12,7 +12,12 @@ from headway.core import events as ev
 from headway.core.commands import Deliver, Recall
 from headway.core.events import ConditionSpec, EngineId, TaskId
 from headway.core.explain import explain
-from headway.core.problems import KIND_IMPOSSIBLE, KIND_INVALID, KIND_TIMEOUT
+from headway.core.problems import (
+    KIND_IMPOSSIBLE,
+    KIND_INVALID,
+    KIND_TIMEOUT,
+    KIND_TOO_LARGE,
+)
 from headway.core.states import TaskState
 from tests.core.ends import assert_invalid
 from tests.core.env import Env, delivered, placed
@@ -133,6 +138,27 @@ def test_abandoning_a_task_on_an_engine_or_one_that_ended_or_is_unknown_is_stale
     env.release(task)
     assert abandon(env, task) == {}
     assert counts(env) == (3, 0)
+
+
+def test_an_assignment_that_could_not_be_sent_ends_and_gives_its_seat_back():
+    env = Env(hwm=1)
+    engine = env.engine(gpu=1.0)
+    task, behind = env.submit_many(2, resources={"gpu": 1.0}, retries=3)
+    unsent = ev.Abandoned(task, KIND_TOO_LARGE, "it is as large as a house", attempt=1)
+    out = env.tell(unsent)
+    assert delivered(out) == {task: IMPOSSIBLE}
+    assert (env.delivered[task].problem.kind, env.delivered[task].engine) == (KIND_TOO_LARGE, None)
+    assert placed(out) == [(behind, engine)]
+    env.quiet()
+
+
+def test_that_an_assignment_could_not_be_sent_says_nothing_of_a_later_attempt(env: Env):
+    env.engine()
+    task = env.submit(retries=1)
+    env.fail(task)
+    assert env.tell(ev.Abandoned(task, KIND_TOO_LARGE, "too large", attempt=1)) == []
+    assert env.state(task) is ASSIGNED
+    assert counts(env) == (1, 0)
 
 
 # --- how forgotten tasks ended -------------------------------------------------------------------

@@ -211,6 +211,14 @@ def test_large_arguments_and_results_travel_whole(client):
     assert echo.result() == data
 
 
+def test_a_large_argument_beside_a_large_input_arrives_on_an_engine_that_lives(client):
+    engines = {engine.id for engine in client.wait_for_engines(2)}
+    data = os.urandom(200_000)
+    echo = client.submit(bytes, data)
+    assert client.submit(operator.eq, data, echo).result(timeout=60) is True
+    assert {engine.id for engine in client.engines()} == engines
+
+
 def test_a_function_whose_global_was_bound_anew_is_sent_anew(client):
     scope: dict = {"__name__": "__main__"}
     exec("factor = 2\ndef times(n):\n    return factor * n", scope)

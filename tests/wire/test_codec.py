@@ -173,6 +173,17 @@ def test_large_and_small_payloads_come_back_in_their_places(tasks):
     assert len(frames) == 1 + sum(len(payload) > 20 for _, payload in tasks)
 
 
+def test_small_payloads_beyond_a_sum_have_frames_of_their_own():
+    batch = codec.Batch(inline_bytes_max=20, inline_sum_max=50)
+    payloads = [b"a" * 20, b"b" * 20, b"c" * 20, b"d" * 10, b"e", b""]
+    specs = [TaskSpec(n, 0, batch.place(payload)) for n, payload in enumerate(payloads)]
+    assert [spec.payload for spec in specs] == [payloads[0], payloads[1], 0, payloads[3], 1, b""]
+    message = codec.from_client().decode(
+        codec.encode(m.Submit(1, [DIGEST], [], specs), batch.large)
+    )
+    assert [spec.payload for spec in message.tasks] == payloads
+
+
 def test_large_functions_arguments_and_inputs_of_an_assignment_come_back():
     batch = codec.Batch(inline_bytes_max=0)
     assigned = m.Assigned(

@@ -60,6 +60,7 @@ _EXCEPTION_OF: dict[str, type[errors.HeadwayError]] = {
     problems.KIND_RUN_TIMEOUT: errors.TaskTimeout,
     problems.KIND_CANCELLED: errors.TaskCancelled,
     problems.KIND_LOST: errors.EngineError,
+    problems.KIND_TOO_LARGE: errors.SerializationError,
     KIND_CONNECTION: errors.ConnectionLost,
     KIND_PROTOCOL: errors.ProtocolError,
     KIND_START: errors.StartError,

@@ -28,6 +28,7 @@ from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Pe
 from headway.core import events as ev
 from headway.core.commands import Command
 from headway.core.events import ClientId, EngineId, format_engine_id
+from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
 from headway.errors import ProtocolError
 from headway.wire import codec
@@ -172,10 +173,13 @@ class Controller:
         self._outbox.put(commands)
         commands.clear()
         self._outbox.flush()
+        unsendable, self._outbox.unsendable = self._outbox.unsendable, []
+        for task, why in unsendable:
+            self._tell(ev.Abandoned(task.id, KIND_TOO_LARGE, why, task.attempt), now)
         unreachable, self._outbox.unreachable = self._outbox.unreachable, []
         for gone in unreachable:
             self._on_unreachable(gone, now)
-        self._unfinished = bool(unreachable)
+        self._unfinished = bool(unsendable or unreachable)
 
     def _take_in(self, now: float) -> bool:
         """Hear what waits, up to a turn's worth; whether that was all."""

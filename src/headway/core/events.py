@@ -304,11 +304,15 @@ class EngineResumed(Struct):
 
 class Abandoned(Struct):
     """The shell knows that a task which is on no engine will not run. `kind` is KIND_INVALID,
-    KIND_IMPOSSIBLE or KIND_TIMEOUT; `text` is for people."""
+    KIND_IMPOSSIBLE, KIND_TIMEOUT or KIND_TOO_LARGE; `text` is for people.
+
+    `attempt` is that of an assignment which the shell could not send: then, too, it is on none.
+    """
 
     task: TaskId
     kind: str
     text: str
+    attempt: int = 0
 
 
 class PastTask(Struct):

@@ -283,12 +283,16 @@ class Scheduler:
 
     def _on_abandoned(self, event: ev.Abandoned, now: float, out: Commands) -> None:
         task = self.tasks.get(event.task)
-        if task is None or task.state not in (WAITING, READY):
+        is_unsent = task is not None and task.state is ASSIGNED and task.attempt == event.attempt
+        if task is None or not (is_unsent or task.state in (WAITING, READY)):
             self.counters.stale += 1
             return
+        if is_unsent:
+            self._life.unseat(task)
+            task.engine = None  # it never came there
         if event.kind == KIND_TIMEOUT:
             cause = Cause.DEADLINE
-        elif task.state is READY:
+        elif is_unsent or task.state is READY:
             cause = Cause.NO_ENGINE_LEFT
         else:
             cause = Cause.DEPENDENCY_LOST
