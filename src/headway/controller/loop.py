@@ -271,6 +271,9 @@ class Controller:
             self._outbox.say(peer, m.Notice(self._fatal, fatal=True))
 
     def _welcome_engine(self, identity: bytes, hello: m.EngineHello, now: float) -> None:
+        if self.peers.is_dead(hello.token):
+            self._turn_away(identity, "this engine has ended, as its nanny says")
+            return
         number = EngineId(self._engines_seen)
         self._engines_seen += 1
         peer = EnginePeer(identity, number, hello, now)
@@ -316,7 +319,11 @@ class Controller:
                 self._outbox.say(nanny, m.StopEngine(peer.hello.token, why, restart=True))
         else:
             self.peers.remove(peer)
+            # One whose end it has reported is believed in its time, and ended as was reported.
+            reported = {engine.number for _, engine, _ in self._deaths}
             for engine in self.peers.engines_of(peer):
+                if engine.number in reported:
+                    continue
                 end = ev.EngineEnd(f"was lost with its nanny, which {why}")
                 self._lose_engine(engine, ev.EngineLeft(engine.number, end, known=False), now)
 
@@ -419,9 +426,12 @@ class Controller:
 
     def _on_engine_died(self, peer: NannyPeer, message: m.EngineDied, now: float) -> None:
         engine = self.peers.engines_by_token.get(message.token)
-        if engine is not None:
-            event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
-            self._deaths.append((now + _DEATH_DELAY_S, engine, event))
+        if engine is None:
+            # Its hello, on another connection, may be on its way: nobody would ever end it again.
+            self.peers.bury(message.token)
+            return
+        event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
+        self._deaths.append((now + _DEATH_DELAY_S, engine, event))
 
     def _on_engines_failed(self, peer: NannyPeer, message: m.EnginesFailed, now: float) -> None:
         self._fatal = f"engines do not start: {message.text}"

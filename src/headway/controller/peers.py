@@ -17,6 +17,8 @@ from headway.wire import messages as m
 #: Identities that broke the protocol, remembered so that they stay unheard. Bounded: the
 #: oldest of so many has long gone.
 _BANNED_MAX = 1_000
+#: Engines that ended before their hello was read. Bounded: that of the oldest will not come.
+_DEAD_MAX = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +68,7 @@ class Peers:
     def __init__(self) -> None:
         self._by_identity: dict[bytes, Peer] = {}
         self._banned: OrderedDict[bytes, None] = OrderedDict()
+        self._dead: OrderedDict[str, None] = OrderedDict()
         self.clients: dict[ClientId, ClientPeer] = {}
         self.engines: dict[EngineId, EnginePeer] = {}
         self.engines_by_token: dict[str, EnginePeer] = {}
@@ -107,6 +110,16 @@ class Peers:
     def is_banned(self, identity: bytes) -> bool:
         """Whether `identity` broke the protocol."""
         return identity.removesuffix(m.RESULTS_SUFFIX) in self._banned
+
+    def bury(self, token: str) -> None:
+        """The engine `token`, which is not here, has ended: it is not to be welcomed any more."""
+        self._dead[token] = None
+        if len(self._dead) > _DEAD_MAX:
+            self._dead.popitem(last=False)
+
+    def is_dead(self, token: str) -> bool:
+        """Whether the engine `token` ended before it was welcomed."""
+        return token in self._dead
 
     def engines_of(self, nanny: NannyPeer) -> list[EnginePeer]:
         """The engines that `nanny` watches."""
