@@ -299,7 +299,11 @@ class StopEngine(Struct, tag="stop-engine", frozen=True):
 
 
 class InterruptTask(Struct, tag="interrupt-task", frozen=True):
-    """Controller to nanny: SIGINT to the engine, if `task` is what it runs now."""
+    """Controller to nanny: SIGINT to the engine, if `task` is what it runs now.
+
+    Nannies obey it; today's controller does not say it: StopTasks asks the engine itself, which
+    also knows the tasks that it has not begun.
+    """
 
     token: str
     task: TaskId
