@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.errors import StartError
+from headway.interpreter import module_command
 from headway.wire.connection import remove_cluster_dir
 
 #: What is kept of its stderr: some screens of traceback.
@@ -44,9 +45,7 @@ class ControllerProcess:
         """
         self._tail = b""
         self._is_ready = False
-        # -P: a file of the current directory must not pass for a module of the library.
-        safe_path = [] if _is_run_from_source() else ["-P"]
-        command = [sys.executable, *safe_path, "-m", "headway.controller", "--embedded"]
+        command = [*module_command("headway.controller"), "--embedded"]
         try:
             self.process = subprocess.Popen(
                 [*command, "--settings", json.dumps(settings)],
@@ -185,11 +184,6 @@ class ControllerProcess:
             os.close(self._pidfd)
             self._pidfd = None
         self.process.returncode = 0  # it is not the child's to wait for
-
-
-def _is_run_from_source() -> bool:
-    """Whether headway is imported from the current directory, not from where it is installed."""
-    return Path(__file__).parents[2] == Path.cwd()
 
 
 def _open_pidfd(pid: int) -> int | None:
