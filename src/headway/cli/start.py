@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from headway.client.cluster import available_cores
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO
 from headway.controller.serve import Settings, serve
@@ -65,10 +66,14 @@ def parse_resources(texts: list[str]) -> dict[str, float]:
     return found
 
 
-def run(options: StartOptions, console: Console) -> None:
-    """Serve until told to stop."""
-    settings = Settings(
-        engines=(os.cpu_count() or 1) if options.engines is None else options.engines,
+def settings_of(options: StartOptions) -> Settings:
+    """What the controller is started with.
+
+    Raises:
+        ValueError: --hwm or --resource is not of its form.
+    """
+    return Settings(
+        engines=available_cores() if options.engines is None else options.engines,
         hwm=parse_hwm(options.hwm),
         scheme=options.scheme,
         resources=parse_resources(options.resources),
@@ -79,6 +84,11 @@ def run(options: StartOptions, console: Console) -> None:
         listen=options.listen,
         connection=str(options.connection) if options.connection is not None else None,
     )
+
+
+def run(options: StartOptions, console: Console) -> None:
+    """Serve until told to stop."""
+    settings = settings_of(options)
 
     def on_ready(path: Path) -> None:
         console.print(f"connection file: {path}", soft_wrap=True)

@@ -34,6 +34,7 @@ from headway.wire.connection import (
     make_cluster_dir,
     read_connection_file,
     remove_cluster_dir,
+    remove_connection_file,
     runtime_root,
     write_connection_file,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "make_keys",
     "read_connection_file",
     "remove_cluster_dir",
+    "remove_connection_file",
     "runtime_root",
     "start_authenticator",
     "write_connection_file",
