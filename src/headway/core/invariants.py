@@ -85,6 +85,11 @@ def _check_holds(s: Scheduler) -> None:
 
 def _check_engines(s: Scheduler) -> None:
     for engine in s.engines.values():
+        # Against the highest hwm so far: one that was lowered takes nothing back.
+        _require(
+            engine.load <= s.load_max,
+            f"engine {engine.id} has {engine.load} tasks, and the limit is {s.load_max:g}",
+        )
         taken: Counter[str] = Counter()
         for task in engine.assigned.values():
             _require(task.state in ON_ENGINE_STATES, f"{task!r} is seated")

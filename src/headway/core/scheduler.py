@@ -30,7 +30,7 @@ from headway.core.commands import Command, StopTask
 from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life
-from headway.core.prefetch import limit_of, note_runs
+from headway.core.prefetch import limit_of, load_max, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
@@ -64,6 +64,8 @@ class Scheduler:
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters
+        #: No engine has had more tasks at once: see prefetch.py.
+        self.load_max = load_max(config)
         self._rng = rng
         #: In LRU order a new engine goes to the head: its stamp is below all others.
         self._stamp_first = 0
@@ -158,6 +160,7 @@ class Scheduler:
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""
         self.config = replace(self.config, hwm=hwm)
+        self.load_max = max(self.load_max, load_max(self.config))
         for engine in self.engines.values():
             engine.limit = limit_of(engine, self.config)
             self._life.changed[engine.id] = engine
