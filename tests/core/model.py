@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import problems
 from headway.core.events import ClientId, ConditionSpec, EngineId, TaskId, TaskSpec
@@ -37,8 +38,8 @@ class Model(Facts):
     whoever looks empties them.
     """
 
-    def __init__(self, hwm: int) -> None:
-        super().__init__(hwm)
+    def __init__(self, config: SchedulerConfig) -> None:
+        super().__init__(config)
         self._handlers: dict[type, Callable[..., None]] = {
             ev.ClientJoined: self._on_client_joined,
             ev.ClientLeft: self._on_client_left,
@@ -261,11 +262,16 @@ class Model(Facts):
         return begun, [] if event.end.wanted else culprits
 
     def _on_finished(self, event: ev.Finished) -> None:
+        count, run_s = 0, 0.0
         for position, outcome in enumerate(event.outcomes):
             task = self.task_on(outcome.task, event.engine)
             if task is not None and task.attempt == outcome.attempt:
+                count += 1
+                run_s += outcome.run_s
                 self._take_outcome(task, outcome, -position)
                 self._settle()
+        if count:
+            self.engines[event.engine].runs.append((count, run_s))
 
     def _take_outcome(self, task: ModelTask, outcome: ev.Outcome, position: int) -> None:
         assert task.engine is not None
