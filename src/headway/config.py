@@ -67,9 +67,13 @@ class EngineConfig:
     short_task_s: float = 0.0002
     #: Between a soft stop (SIGTERM, KeyboardInterrupt) and SIGKILL.
     stop_grace_s: float = 2.0
-    #: An engine that ends this soon after its start counts as one that did not start.
+    #: An engine that ends this soon after its start, or is not ready by then, counts as one that
+    #: did not start.
     start_timeout_s: float = 30.0
     #: So many starts in a row that fail, and the nanny gives up and says why.
     start_failures_max: int = 3
+    #: A start that the system itself refused (no memory, no folder) is tried again after this
+    #: long, then after twice as long: what passes may pass, and who waits is soon told.
+    start_pause_s: float = 0.5
     #: Lines of an engine's output kept, to be shown when it dies.
     tail_lines: int = 20

@@ -24,6 +24,7 @@ import zmq
 from headway.config import SchedulerConfig, WireConfig
 from headway.controller.answers import answer
 from headway.controller.outbox import Outbox
+from headway.controller.outlook import Outlook
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.core import events as ev
 from headway.core.commands import Command
@@ -53,6 +54,7 @@ class Controller:
         cluster: the cluster's random name.
         lifeline: a file descriptor whose end of file stops the controller, None for none.
         child_ended: asked about every heartbeat; a text says that the local nanny ended, and how.
+        child_pid: the process id of that nanny.
     """
 
     def __init__(
@@ -63,14 +65,17 @@ class Controller:
         wire: WireConfig,
         lifeline: int | None = None,
         child_ended: Callable[[], str | None] = lambda: None,
+        child_pid: int = 0,
     ) -> None:
         self._router = router
         self._cluster = cluster
         self._wire = wire
         self._lifeline = lifeline
         self._child_ended = child_ended
+        self._child_pid = child_pid
         self.scheduler = Scheduler(scheduler, Random(scheduler.seed))
         self.peers = Peers()
+        self._outlook = Outlook(self.peers)
         self._outbox = Outbox(self.peers, wire, self._send)
         self._hello = codec.hello()
         self._commands: list[Command] = []
@@ -81,8 +86,6 @@ class Controller:
         self._deaths: deque[tuple[float, EnginePeer, ev.EngineLeft]] = deque()
         #: What clients asked in this turn.
         self._questions: list[tuple[ClientPeer, m.Ask]] = []
-        #: Why no engine can be started, once that is known.
-        self._fatal = ""
         self._chores_at_s = 0.0
         #: The last turn ended with something to send or to place.
         self._unfinished = False
@@ -165,6 +168,7 @@ class Controller:
         if now >= self._chores_at_s:
             self._chores_at_s = now + self._wire.heartbeat_s
             self._do_chores(now, heard_s)
+        self._tell_outlook()
         self.scheduler.place(now, commands)
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
@@ -267,8 +271,6 @@ class Controller:
         peer = ClientPeer(identity, ClientId(self._clients_seen), hello, now)
         self._welcome(peer, peer.number)
         self._tell(ev.ClientJoined(peer.number), now)
-        if self._fatal:
-            self._outbox.say(peer, m.Notice(self._fatal, fatal=True))
 
     def _welcome_engine(self, identity: bytes, hello: m.EngineHello, now: float) -> None:
         if self.peers.is_dead(hello.token):
@@ -278,6 +280,9 @@ class Controller:
         self._engines_seen += 1
         peer = EnginePeer(identity, number, hello, now)
         self._welcome(peer, number)
+        nanny = self.peers.nannies.get(hello.nanny)
+        if nanny is not None:
+            nanny.has_started = True
         self._tell(ev.EngineJoined(number, hello.resources, hello.host, hello.pid), now)
 
     def _refuse(self, peer: Peer, reason: str, now: float) -> None:
@@ -335,9 +340,18 @@ class Controller:
             if not event.end.wanted:
                 self._notice(f"engine {format_engine_id(peer.number)} {event.end.text}")
 
-    def _notice(self, text: str, fatal: bool = False) -> None:
+    def _notice(self, text: str) -> None:
         for client in self.peers.clients.values():
-            self._outbox.say(client, m.Notice(text, fatal))
+            self._outbox.say(client, m.Notice(text))
+
+    def _tell_outlook(self) -> None:
+        """Whoever waits for an engine that will not come is told, once; later clients too."""
+        why = self._outlook.why_hopeless()
+        if why:
+            for client in self.peers.clients.values():
+                if client.told_hopeless != why:
+                    client.told_hopeless = why
+                    self._outbox.say(client, m.Notice(why, fatal=True))
 
     # --- what clients say ------------------------------------------------------------------------
 
@@ -434,8 +448,9 @@ class Controller:
         self._deaths.append((now + _DEATH_DELAY_S, engine, event))
 
     def _on_engines_failed(self, peer: NannyPeer, message: m.EnginesFailed, now: float) -> None:
-        self._fatal = f"engines do not start: {message.text}"
-        self._notice(self._fatal, fatal=True)
+        text = self._outlook.gave_up(peer, message.text)
+        if not self._outlook.why_hopeless():
+            self._notice(text)
 
     # --- chores ----------------------------------------------------------------------------------
 
@@ -446,13 +461,9 @@ class Controller:
             # A fork of the owner may hold the other end of the lifeline.
             self.stop_reason = "its owner ended"
             return
-        ended = self._child_ended()
-        if ended is not None and not self._fatal:
-            self._fatal = f"the nanny of this host {ended}"
-            for nanny in list(self.peers.nannies.values()):
-                if nanny.hello.host == self._host:
-                    self._lose(nanny, ended, now)
-            self._notice(self._fatal, fatal=True)
+        ended = self._child_ended() if not self._outlook.own_nanny_ended else None
+        if ended is not None:
+            self._on_own_nanny_ended(ended, now)
         failure = self.scheduler.scheme_failure
         if failure and not self._scheme_failure_said:
             self._scheme_failure_said = True
@@ -464,6 +475,14 @@ class Controller:
                 self._lose(peer, f"was silent for {silence_s:g} s", now)
             elif not isinstance(peer, EnginePeer):
                 self._outbox.say(peer, m.Ping())
+
+    def _on_own_nanny_ended(self, how: str, now: float) -> None:
+        self._outlook.own_nanny_ended = text = f"the nanny of this host {how}"
+        for nanny in list(self.peers.nannies.values()):
+            if (nanny.hello.host, nanny.hello.pid) == (self._host, self._child_pid):
+                self._lose(nanny, how, now)
+        if not self._outlook.why_hopeless():
+            self._notice(text)
 
     def _is_alive_here(self, peer: Peer) -> bool:
         """Whether a silent client's process runs on this host: then it is busy, not gone.

@@ -30,6 +30,8 @@ class ClientPeer:
     hello: m.ClientHello
     heard_at_s: float
     batch: int = 0
+    #: Why no engine will come, as it was told.
+    told_hopeless: str = ""
     decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
 
 
@@ -51,11 +53,13 @@ class EnginePeer:
 
 @dataclass(slots=True, eq=False)
 class NannyPeer:
-    """A nanny's connection."""
+    """A nanny's connection. An engine of it was here; why it starts no more, "" if it does."""
 
     identity: bytes
     hello: m.NannyHello
     heard_at_s: float
+    has_started: bool = False
+    failure: str = ""
     decoder: codec.Decoder[m.FromNanny] = field(default_factory=codec.from_nanny)
 
 

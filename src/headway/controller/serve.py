@@ -109,10 +109,10 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], N
                 cwd=settings.cwd,
             )
             undo.callback(nanny.close, _NANNY_STOP_S)
-        ended = nanny.ended if nanny is not None else lambda: None
+        ended, pid = (nanny.ended, nanny.pid) if nanny is not None else (lambda: None, 0)
         if ":" in settings.scheme:  # the user's own, from where the user's program imports
             sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
-        controller = Controller(router, cluster, scheduler, wire, lifeline, ended)
+        controller = Controller(router, cluster, scheduler, wire, lifeline, ended, pid)
         on_ready(path)
         try:
             controller.run()

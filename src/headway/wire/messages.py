@@ -193,7 +193,7 @@ class Output(Struct, tag="output", frozen=True):
 class Notice(Struct, tag="notice", frozen=True):
     """Something that the user should see now: an engine died, engines do not start.
 
-    `fatal`: no engine can be started at all.
+    `fatal`: no engine is here, and nobody is left who would start one.
     """
 
     text: str
@@ -285,7 +285,10 @@ class EngineDied(Struct, tag="engine-died", frozen=True):
 
 
 class EnginesFailed(Struct, tag="engines-failed", frozen=True):
-    """Engines do not start; the nanny has given up on them. `text` says what they said."""
+    """The nanny starts no more engines: too many starts in a row have failed. `text` says how.
+
+    Those that run go on. It says so when none is on its way any more, unless some run.
+    """
 
     text: str
 
