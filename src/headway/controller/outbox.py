@@ -103,19 +103,21 @@ class Outbox:
         while start < len(tasks):
             message = m.Assigned([], [], {}, engine.dropped_functions)
             engine.dropped_functions = []
-            start, size = self._gather_assigned(engine, message, tasks, start)
+            start, has_large = self._gather_assigned(engine, message, tasks, start)
             if message.tasks or message.dropped_functions:
-                large = self._place_large(message) if size > self._inline_bytes_max else ()
+                large = self._place_large(message) if has_large else ()
                 self._send_frames(engine, encode(message, large))
 
     def _gather_assigned(
         self, engine: EnginePeer, message: m.Assigned, tasks: list[Task], start: int
-    ) -> tuple[int, int]:
+    ) -> tuple[int, bool]:
         """Add tasks to `message`, from number `start` on, until it is large enough.
 
-        Returns the number of the first that is left over, and about how many bytes that was.
+        Returns the number of the first that is left over, and whether some payload may have to
+        travel in a frame of its own.
         """
         # The hot path: once for each task. The payloads are put into their places afterwards.
+        has_large = False
         indexes: dict[bytes, int] = {}
         size = 0
         for number in range(start, len(tasks)):
@@ -132,11 +134,12 @@ class Outbox:
                 inputs = [node.result or b"" for node in task.inputs]
                 cost += sum(map(len, inputs)) + _INPUT_BYTES * len(inputs)  # type: ignore[arg-type]
             if size and size + cost > self._batch_bytes:
-                return number, size
+                return number, has_large or size > self._inline_sum_max
             if cost > self._wire.frame_bytes_max and (why := self._too_large(task)):
                 self.unsendable.append((task, why))
                 continue
             size += cost
+            has_large |= cost > self._inline_bytes_max
             index = indexes.get(digest)
             if index is None:
                 index = indexes[digest] = len(message.functions)
@@ -148,7 +151,7 @@ class Outbox:
             message.tasks.append(
                 m.Assignment(task.id, task.attempt, index, task.payload, inputs, run_timeout_s)
             )
-        return len(tasks), size
+        return len(tasks), has_large or size > self._inline_sum_max
 
     def _place_large(self, message: m.Assigned) -> list[Buffer]:
         """Put payloads into frames of their own, in the order in which the codec takes them."""
