@@ -39,8 +39,11 @@ check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up t
 bench: $(STAMP)  ## Measure tasks a second and the round trip of no-op tasks
 	@$(IN)/python benchmarks/no_ops.py $(ARGS)
 
+# ARGS is for both: --quick, --repetitions, --json.
 bench-ipyparallel: $(STAMP)  ## Measure the schedulers of IPython clusters: ipyparallel's and ours
 	@$(IN)/python benchmarks/ipyparallel_scheduler.py $(ARGS)
+	@echo
+	@$(IN)/python benchmarks/ipyparallel_end_to_end.py $(ARGS)
 
 # runpy warns that the package has imported core.states before: the tables are the same.
 docs: $(STAMP)  ## Write docs/states.md and docs/cli.md anew

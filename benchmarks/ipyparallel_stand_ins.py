@@ -14,6 +14,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import socket as sockets
 import time
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ def msg_id(number: int) -> str:
 
 def _run_scheduler(where: str, addresses: dict[str, str], settings: dict[str, Any]) -> None:
     """The process of a scheduler: started as a controller starts it."""
+    # Ctrl-C in a terminal reaches this process too; the benchmark ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = {"Session": {"key": KEY, "packer": "json"}, "TaskScheduler": settings}
     options: dict[str, Any] = {**addresses, "config": config, "loglevel": logging.ERROR}
     if where == PURE:
