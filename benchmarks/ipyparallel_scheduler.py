@@ -264,15 +264,18 @@ def measure_queue(args: argparse.Namespace, results: dict[str, Any]) -> None:
 def measure_memory(args: argparse.Namespace, results: dict[str, Any]) -> None:
     """What a task leaves in memory."""
     counts = args.tasks, args.tasks * 5
-    print(
-        "\nbytes of the scheduler's memory a task of 1 kB "
-        f"(RSS; {counts[0]:,} that wait, {counts[1]:,} that have ended)"
+    measures = (
+        (f"{counts[0]:,} tasks of 1 kB that wait", "waiting", waiting_bytes, counts[0]),
+        (f"{counts[1]:,} tasks of 1 kB that have ended", "finished", finished_bytes, counts[1]),
     )
-    for name, where in CONTESTANTS.items():
-        say(f"memory: {name}")
-        waiting, finished = waiting_bytes(where, counts[0]), finished_bytes(where, counts[1])
-        print(f"  {name:<12} waiting {waiting:,.0f}, finished {finished:,.0f}", flush=True)
-        results.setdefault("memory", {})[name] = {"waiting": waiting, "finished": finished}
+    for title, what, measure, count in measures:
+        runs: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+        for _ in range(args.repetitions):
+            for name, where in CONTESTANTS.items():
+                say(f"memory: {title}: {name}")
+                runs[name].append(measure(where, count))
+        print_table(f"{title}: the scheduler's memory", "bytes a task, RSS", runs, "ipyparallel")
+        results.setdefault("memory", {})[what] = runs
 
 
 MEASURES = {
@@ -301,6 +304,8 @@ def arguments() -> argparse.Namespace:
     args.repetitions = args.repetitions or (1 if args.quick else 3)
     args.tasks = args.tasks or (3_000 if args.quick else 20_000)
     args.lengths = sorted(args.lengths or ([100, 1_000] if args.quick else [100, 10_000, 100_000]))
+    if args.tasks < 100 or args.lengths[0] < 1:
+        parser.error("--tasks must be at least 100, and each of --lengths at least 1")
     return args
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import platform
 import statistics
@@ -68,8 +69,8 @@ def spread(values: Sequence[float]) -> str:
 
 
 def ratios(values: Sequence[float], base: Sequence[float]) -> list[float]:
-    """How many times the base, pair by pair."""
-    return [v / b for v, b in zip(values, base, strict=True)]
+    """How many times the base, pair by pair; not a number where the base is 0."""
+    return [v / b if b else math.nan for v, b in zip(values, base, strict=True)]
 
 
 def print_table(title: str, unit: str, figures: Mapping[str, Sequence[float]], base: str) -> None:
