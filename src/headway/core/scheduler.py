@@ -156,6 +156,10 @@ class Scheduler:
         self._life.seat(task, engine, now, out)
         return True
 
+    def tell_lanes(self) -> None:
+        """Bring the room of `lanes` up to date, for who looks at them between the verbs."""
+        self._life.tell_lanes()
+
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""
         self.config = replace(self.config, hwm=hwm)
