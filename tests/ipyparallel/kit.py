@@ -160,6 +160,21 @@ class Kit:
         """The Hub tells that an engine is gone."""
         self.notify("unregistration_notification", uuid)
 
+    def asked(self) -> int:
+        """How often the Hub was asked for its engines, since this was asked last."""
+        count = 0
+        while self.hub_query.poll(0):
+            _, *frames = self.hub_query.recv_multipart()
+            message = self.hub_session.deserialize(frames[1:])
+            assert message["header"]["msg_type"] == "connection_request"
+            count += 1
+        return count
+
+    def hub_answers(self, *uuids: str) -> None:
+        """The Hub lists its engines."""
+        content = {"status": "ok", "engines": {str(n): uuid for n, uuid in enumerate(uuids)}}
+        self.scheduler.dispatch_query_reply(self.message("connection_reply", content))
+
     def message(self, kind: str, content: dict[str, Any], **fields: Any) -> list[bytes]:
         """A signed message of no one in particular."""
         message = self.session.msg(kind, content=content, **fields)

@@ -27,6 +27,9 @@ class Alarm(IntEnum):
     #: Connections broke: do the engines still know what they were sent? A task that one does not.
     PROBE = 6
     LOST = 7
+    #: The Hub is asked again; it has not answered.
+    HUB_ASK = 8
+    HUB_SILENT = 9
 
 
 Handler = Callable[[int, float], None]

@@ -28,6 +28,7 @@ from headway.ipyparallel.bridge import Bridge, Job
 from headway.ipyparallel.complaints import Complaints
 from headway.ipyparallel.fleet import Fleet
 from headway.ipyparallel.frames import BadMessage, Frame, Frames, Message
+from headway.ipyparallel.hub import Hub
 from headway.ipyparallel.overruns import Overruns
 from headway.ipyparallel.replies import ABORTED, error_content, error_name
 from headway.ipyparallel.schemes import BY_NAME
@@ -67,6 +68,7 @@ class Desk:
         self.alarms = Alarms()
         self.fleet = Fleet(self)
         self.overruns = Overruns(self)
+        self.hub: Hub | None = None
         self._in_turn = False
         #: When the round began, 0.0 outside.
         self._turn_at_s = 0.0
@@ -105,12 +107,12 @@ class Desk:
         self._busy = self._inbox[-2:]
         self._client.route_strictly()
         self._engine.route_strictly()
+        self.hub = Hub(self, query, notifier)
         events = int(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         watch = Watch(self._engine, loop, events, lambda event: self.fleet.connections_changed())
         channels = [*(channel for channel, _ in self._inbox), self._monitor]
-        self._closers = [watch.close, *(channel.close for channel in channels)]
-        query.send(self.frames.build("connection_request", {}))
-        self.wake()
+        self._closers = [self.hub.close, watch.close, *(channel.close for channel in channels)]
+        self.hub.ask()
 
     def close(self) -> None:
         """Close all sockets."""

@@ -203,6 +203,8 @@ class TaskScheduler(SessionFactory):
         message = self._desk.read("answer of the Hub", self._desk.frames.whole, msg)
         if message is None:
             return
+        if self._desk.hub is not None:
+            self._desk.hub.answered()
         engines = message.content.get("engines", {})
         for uuid in engines.values() if isinstance(engines, dict) else ():
             entry = self._desk.bridge.engines.find(str(uuid).encode())
@@ -219,7 +221,8 @@ class TaskScheduler(SessionFactory):
         kind = message.header.get("msg_type")
         uuid = message.content.get("uuid")
         if kind == "shutdown_notification":
-            self.log.info("the Hub shuts down")
+            if self._desk.hub is not None:
+                self._desk.hub.shuts_down()
         elif kind not in ("registration_notification", "unregistration_notification"):
             self._desk.complain("notification of an unknown type", repr(kind))
         elif not isinstance(uuid, str) or not uuid:
