@@ -60,7 +60,7 @@ def test_a_hub_that_does_not_answer_is_mentioned_once_with_its_address_and_tasks
     for _ in range(10):
         kit.pass_time(100)
     assert len(said(kit)) == 1
-    assert "inproc://reg has not answered for 5 s: there is no connection" in said(kit)[0]
+    assert "at inproc://reg does not answer: not for 5 s: there is no connection" in said(kit)[0]
     kit.engine("a")
     task = kit.submit()
     kit.answer("a", task)
@@ -93,7 +93,7 @@ def test_a_hub_that_goes_away_is_mentioned_and_asked_when_it_is_back(kit):
     for _ in range(3):
         tell(kit, zmq.EVENT_DISCONNECTED)
     assert len(said(kit)) == 1
-    assert "inproc://reg closed the connection" in said(kit)[0]
+    assert "at inproc://reg is gone: it closed the connection" in said(kit)[0]
     kit.pass_time(100)
     assert kit.asked() == 0
 
@@ -114,9 +114,7 @@ def test_a_hub_that_says_goodbye_is_not_mentioned_when_it_goes(kit):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_an_answer_of_the_hub_that_is_older_than_the_end_of_an_engine_revives_it_not(
-    kit, known
-):
+def test_an_answer_of_the_hub_that_is_older_than_the_end_of_an_engine_revives_it_not(kit, known):
     if known:
         kit.engine("a")
     kit.unregister("a")

@@ -99,15 +99,14 @@ class Hub:
         self.ask()
 
     def _is_silent(self, number: int, now: float) -> None:
-        self._mention(f"has not answered for {_SILENT_S:g} s: {self._trouble}")
+        self._mention("does not answer", f"not for {_SILENT_S:g} s: {self._trouble}")
 
-    def _mention(self, what: str) -> None:
+    def _mention(self, what: str, why: str) -> None:
         if not self._mentioned:
             self._mentioned = True
             self._desk.complain(
-                "the Hub is not there",
-                f"the one at {self._query.address} {what}. Tasks go on; engines that come or go"
-                " are not noticed until it answers",
+                f"the Hub at {self._query.address} {what}",
+                f"{why}. Tasks go on; engines that come or go are not noticed until it answers",
             )
 
     def _on_event(self, event: int) -> None:
@@ -119,6 +118,6 @@ class Hub:
             self._desk.wake()
         elif event == zmq.EVENT_DISCONNECTED:
             self._trouble = "it closed the connection"
-            self._mention("closed the connection, or its host is gone")
+            self._mention("is gone", "it closed the connection, or its host vanished")
         else:
             self._trouble = "it refused the connection: its keys are others, or it is no Hub"
