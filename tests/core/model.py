@@ -57,6 +57,7 @@ class Model(Facts):
             ev.GaveBack: self._on_gave_back,
             ev.Abandoned: self._on_abandoned,
             ev.Remembered: self._on_remembered,
+            ev.Undelivered: self._on_undelivered,
             ev.LateOutcome: self._on_late_outcome,
         }
 
@@ -346,6 +347,12 @@ class Model(Facts):
                 task.problem = None if past.succeeded else problems.KIND_RAISED
                 task.is_remembered = True
                 self.nodes[past.id] = task
+
+    def _on_undelivered(self, event: ev.Undelivered) -> None:
+        task = self.task_on(event.task, event.engine)
+        self._on_gave_back(ev.GaveBack(event.engine, [event.task]))
+        if task is not None and not task.is_final:
+            task.queued_at_s = event.queued_at_s
 
     def _on_late_outcome(self, event: ev.LateOutcome) -> None:
         outcome = event.outcome

@@ -344,6 +344,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             lambda: self._is_abandoned(story),
             lambda: self._is_remembered(story),
             lambda: self._is_late(story),
+            lambda: self._is_undelivered(story),
         ]
         story.pick(rare)()
         self.place()
@@ -422,6 +423,13 @@ class SchedulerMachine(RuleBasedStateMachine):
             attempt = task.attempt if task is not None else 1
             outcome = _outcome(story, id_, attempt - story.pick([0, 0, 1]))
             self.happens(ev.LateOutcome(outcome))
+
+    def _is_undelivered(self, story: Story) -> None:
+        engine = story.engine()
+        seated = self.model.engines[engine].assigned if engine in self.model.engines else []
+        for task in story.some([t for t in seated if not self._runs(t)], 1) or story.nodes(1):
+            queued_at_s = self.now - story.pick(TIMES_S)
+            self.happens(ev.Undelivered(engine, task, queued_at_s))
 
     @precondition(lambda self: self.model.ready())
     @rule(data=st.data())

@@ -1,5 +1,6 @@
 """What only a shell can say: an engine resumes, a task is abandoned, remembered, or ended late;
-one task is placed before its turn; another hwm. No peer sends these, so no wire is needed.
+one task is placed before its turn, or could not be sent; another hwm. No peer sends these, so no
+wire is needed.
 """
 
 from __future__ import annotations
@@ -451,6 +452,65 @@ def test_a_task_that_is_placed_before_its_turn_and_comes_back_without_end_leaves
         assert lane._entries <= 2 * lane.count + 64
     assert list(dict.fromkeys(task.id for task in lane.waiting())) == [tasks[1], tasks[0]]
     env.tell()
+    env.quiet()
+
+
+# --- a task that could not be sent ---------------------------------------------------------------
+
+
+def undelivered(engine: EngineId, *tasks: TaskId, queued_at_s: float = 0.0) -> list[ev.Undelivered]:
+    """The shell could not send these, told in its order: the last of them first."""
+    return [ev.Undelivered(engine, task, queued_at_s) for task in reversed(tasks)]
+
+
+def test_tasks_that_could_not_be_sent_keep_their_order():
+    env = Env(hwm=3)
+    engine = env.engine()
+    tasks = env.submit_many(5)
+    env.tell(ev.EngineDraining(engine), *undelivered(engine, *tasks[:3]))
+    assert env.states(tasks) == [READY] * 5
+    assert [task for task, _ in placed(env.resume(engine))] == tasks[:3]
+    env.quiet()
+
+
+def test_a_task_that_could_not_be_sent_keeps_its_deadline(env: Env):
+    engine = env.engine()
+    task = env.submit(timeout_s=10.0)
+    for _ in range(4):
+        env.tick(after_s=2.4)
+        env.tell(ev.EngineDraining(engine), *undelivered(engine, task))
+        env.resume(engine)
+    env.tell(ev.EngineDraining(engine), *undelivered(engine, task))
+    assert delivered(env.tick(after_s=0.5)) == {task: TIMED_OUT}
+    env.quiet()
+
+
+def test_a_task_that_comes_back_from_a_run_has_a_deadline_of_its_own(env: Env):
+    engine = env.engine()
+    task = env.submit(timeout_s=10.0, retries=1)
+    env.tick(after_s=9.0)
+    env.drain(engine)
+    env.fail(task)
+    assert delivered(env.tick(after_s=9.0)) == {}
+    assert delivered(env.tick(after_s=1.0)) == {task: TIMED_OUT}
+
+
+def test_what_is_not_on_the_engine_can_not_have_failed_to_reach_it(env: Env):
+    engine = env.engine()
+    task = env.submit()
+    env.tell(ev.Undelivered(EngineId(77), task, 0.0), ev.Undelivered(engine, TaskId(5), 0.0))
+    assert counts(env) == (2, 0)
+    assert env.state(task) is ASSIGNED
+    env.quiet()
+
+
+def test_an_engine_that_left_may_join_again_under_its_number(env: Env):
+    engine = env.engine()
+    waits = env.submit(targets=[engine], wait_for_engines=True)
+    env.finish(waits)
+    env.leave(engine)
+    again = env.submit(targets=[engine], wait_for_engines=True)
+    assert placed(env.tell(ev.EngineJoined(engine, {}))) == [(again, engine)]
     env.quiet()
 
 

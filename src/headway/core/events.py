@@ -338,6 +338,16 @@ class Remembered(Struct):
     tasks: list[PastTask]
 
 
+class Undelivered(Struct):
+    """The shell could not send `task` to `engine`, on which it was placed: it is queued as if it
+    had not been, since `queued_at_s`, so that its timeout runs on. Of several, the last to be
+    placed is told first: each goes to the front."""
+
+    engine: EngineId
+    task: TaskId
+    queued_at_s: float
+
+
 class LateOutcome(Struct):
     """An engine that was given up reports how the latest attempt of a task ended."""
 
@@ -361,5 +371,6 @@ Event = (
     | EngineResumed
     | Abandoned
     | Remembered
+    | Undelivered
     | LateOutcome
 )

@@ -86,6 +86,7 @@ class Scheduler:
             ev.EngineResumed: self._on_engine_resumed,
             ev.Abandoned: self._on_abandoned,
             ev.Remembered: self._on_remembered,
+            ev.Undelivered: self._on_undelivered,
             ev.LateOutcome: self._on_late_outcome,
         }
         self._outcomes: dict[int, Callable[[Task, ev.Outcome, float, Commands], None]] = {
@@ -156,6 +157,10 @@ class Scheduler:
         lane.leave(task)
         self._life.seat(task, engine, now, out)
         return True
+
+    def tell_lanes(self) -> None:
+        """Bring the room of `lanes` up to date, for who looks at them between the verbs."""
+        self._life.tell_lanes()
 
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""
@@ -448,6 +453,14 @@ class Scheduler:
             else:
                 self.counters.recalled += 1
                 self._life.take_back(task, Cause.RETURNED, now, out)
+
+    def _on_undelivered(self, event: ev.Undelivered, now: float, out: Commands) -> None:
+        engine = self.engines.get(event.engine)
+        task = engine.assigned.get(event.task) if engine is not None else None
+        if task is None:
+            self.counters.stale += 1
+        else:
+            self._life.take_back(task, Cause.RETURNED, now, out, event.queued_at_s)
 
     def _on_started(self, event: ev.Started, now: float, out: Commands) -> None:
         engine = self.engines.get(event.engine)

@@ -65,7 +65,8 @@ CAUSE_MEANINGS: dict[Cause, str] = {
     "could not send it",
     C.PLACED: "the scheme chose an engine, whose seat is taken in the same step",
     C.STARTED: "the engine, or its nanny, reported that the task runs",
-    C.RETURNED: "the engine gave the task back before it started: recalled, drained or refused",
+    C.RETURNED: "the engine gave the task back before it started: recalled, drained or refused; "
+    "or the shell could not send it",
     C.ENGINE_LOST: "the engine ended; the task may be repeated",
     C.RETRY: "the function raised, and may be tried again now",
     C.RETRY_LATER: "the function raised, and may be tried again after its backoff",
