@@ -18,6 +18,7 @@ from rich.console import Console
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO
 from headway.controller.serve import Settings, serve
+from headway.core.events import AMOUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,11 @@ def parse_resources(texts: list[str]) -> dict[str, float]:
             number = float(amount)
         except ValueError:
             number = -1.0
-        if not (name and equals and 0 <= number <= 1e12):
-            raise ValueError(f"--resource {text}: expected NAME=AMOUNT, such as gpu=2")
+        if not (name and equals and 0 <= number <= AMOUNT_MAX):
+            raise ValueError(
+                f"--resource {text}: expected NAME=AMOUNT, such as gpu=2, "
+                f"of at most {AMOUNT_MAX:,.0f}"
+            )
         found[name] = number
     return found
 

@@ -77,8 +77,12 @@ class ConditionSpec(Struct, array_like=True, frozen=True):
     on: int = ON_SUCCESS
 
 
+#: The most of a resource, and the most seconds, that a task or an engine may name: up to here
+#: every whole number is exact in a float, so that 8 PiB of memory are still counted to the byte.
+AMOUNT_MAX = float(1 << 53)
+
 #: What the codec lets through: no negative, infinite or not-a-number amount comes inside.
-Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Amount = Annotated[float, Meta(ge=0, le=AMOUNT_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 32)]
 
 
