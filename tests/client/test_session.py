@@ -171,6 +171,13 @@ def test_controls_come_between_submits_and_releases():
     assert session.answered(m.Answer(number)) is None  # answered once
 
 
+def test_a_cancel_says_whether_what_has_begun_is_meant():
+    session = make_session()
+    session.cancel([task_id(1, 1)])
+    session.cancel([task_id(1, 2)], queued_only=True)
+    assert sent(session) == [m.Cancel([task_id(1, 1)]), m.Cancel([task_id(1, 2)], True)]
+
+
 def test_tasks_that_were_put_in_out_of_order_are_sent_in_order():
     # A signal handler that submits in the middle of a submit may swap two neighbours.
     session = make_session()

@@ -203,7 +203,15 @@ class Model(Facts):
     def _on_cancel_asked(self, event: ev.CancelAsked) -> None:
         for id_ in event.tasks:
             if (task := self.task(id_)) is not None:
-                self._cancel(task)
+                if event.queued_only and task.state in ON_ENGINE_STATES:
+                    self._ask_back(task)
+                else:
+                    self._cancel(task)
+
+    def _ask_back(self, task: ModelTask) -> None:
+        if task.state is S.ASSIGNED and not task.cancelled and not task.unwanted:
+            task.unwanted = True
+            self.asked_back.append(task.spec.id)
 
     def _cancel(self, task: ModelTask) -> None:
         if task.state in (S.WAITING, S.READY):
@@ -239,7 +247,7 @@ class Model(Facts):
                 may_not_repeat |= task.crashes >= task.options.crash_limit
             if id_ in culprits and event.end.overran:
                 self._end(task, S.TIMED_OUT, problems.KIND_RUN_TIMEOUT)
-            elif task.cancelled:
+            elif task.cancelled or (task.unwanted and id_ not in begun):
                 self._end(task, S.CANCELLED, problems.KIND_CANCELLED)
             elif may_not_repeat:
                 self._end(task, S.LOST, problems.KIND_LOST)
@@ -311,10 +319,14 @@ class Model(Facts):
             task = self.task_on(id_, event.engine)
             if task is not None:
                 self.engines[event.engine].assigned.remove(id_)
-                if task.cancelled:
+                if task.cancelled or task.unwanted:
                     self._end(task, S.CANCELLED, problems.KIND_CANCELLED)
                 else:
                     self._requeue(task, position)
+        for id_ in event.begun:
+            task = self.task_on(id_, event.engine)
+            if task is not None:
+                task.unwanted = False
 
     # --- what a shell says ---------------------------------------------------------------------
 
@@ -356,6 +368,7 @@ class Model(Facts):
         """It goes to the front; among those of one occasion, the lowest position goes first."""
         task.state = S.READY
         task.engine = None
+        task.unwanted = False
         task.queued_at_s = self.now
         task.rank = (-self.occasion, position)
         task.followed = self.follow_set(task)

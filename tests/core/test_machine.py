@@ -218,7 +218,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         story = Story(data, self)
         on_engines = [id_ for engine in self.model.engines.values() for id_ in engine.assigned]
         tasks = story.some(on_engines, 2) if story.once_in(2) else story.nodes(2)
-        self.happens(ev.CancelAsked(story.client(), tasks))
+        self.happens(ev.CancelAsked(story.client(), tasks, queued_only=story.once_in(3)))
         self.place()
 
     @precondition(lambda self: self.model.nodes)
@@ -292,7 +292,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         tasks = [t for t in recall.tasks if not story.once_in(3)]
         if story.once_in(10):
             tasks += story.nodes(1)
-        self.happens(ev.GaveBack(recall.engine, [t for t in tasks if not self._runs(t)]))
+        tasks = [t for t in tasks if not self._runs(t)]
+        begun = [t for t in recall.tasks if t not in tasks]
+        self.happens(ev.GaveBack(recall.engine, tasks, begun))
         self.place()
 
     engine_answers_a_recall_2 = engine_answers_a_recall
@@ -446,6 +448,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert [c.tasks for c in out if isinstance(c, Recall)] == (
                 [assigned] if assigned else []
             )
+        if isinstance(event, ev.CancelAsked):
+            assert [c.tasks for c in out if isinstance(c, Recall)] == [
+                [task] for task in self.model.asked_back
+            ]
+            self.model.asked_back.clear()
         self.compare(out)
 
     def place(self, unless: bool = False) -> None:

@@ -36,6 +36,9 @@ _CANCEL_WAIT_S = 2.0
 #: States in which nothing more comes of a cancel.
 _BEYOND_CANCEL = frozenset({"succeeded", "failed", "impossible", "timed_out", "lost"})
 
+#: States in which a task may have begun.
+_ON_ENGINE = frozenset({"assigned", "running"})
+
 
 class Client:
     """A connection to a cluster; by default to one of its own, which it starts and stops.
@@ -229,18 +232,21 @@ class Client:
                 raise TypeError(f"gather takes futures, not {future!r}")
         return results
 
-    def cancel(self, futures: Any) -> list[bool]:
+    def cancel(self, futures: Any, *, queued_only: bool = False) -> list[bool]:
         """Cancel tasks, given as futures or ids. One that runs gets a KeyboardInterrupt.
+
+        With `queued_only` those that have begun are left alone.
 
         Returns, in order, whether each is cancelled. Waits some seconds for that at most: a task
         that ignores the interrupt goes on, and False says so. In a callback, or under an event
         loop, it does not wait at all: there, True says that the wish was sent.
         """
+        queued_only = options.flag("queued_only", queued_only)
         if isinstance(futures, Future | str | int):
             futures = [futures]
         if not isinstance(futures, Iterable):
             raise TypeError(f"cancel takes futures or ids of tasks, not {futures!r}")
-        return self._cancel([self._as_future(entry) for entry in futures])
+        return self._cancel([self._as_future(entry) for entry in futures], queued_only)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -386,13 +392,17 @@ class Client:
 
     def _ask_state(self, future: Future[Any]) -> str:
         """The state of an open task; "" if it can't be asked, or is not known (yet, any more)."""
+        return str(self._ask_task(future).get("state", ""))
+
+    def _ask_task(self, future: Future[Any]) -> dict[str, Any]:
+        """What the controller knows of an open task; {} where `_ask_state` is ""."""
         if self._link.is_io_thread or self._link.refusal is not None:
-            return ""
+            return {}
         try:
-            state = str(self._link.ask("task", future.node)["state"])
+            facts: dict[str, Any] = self._link.ask("task", future.node)
         except errors.HeadwayError:
-            return ""
-        return "" if state == "unknown" else state
+            return {}
+        return {} if facts["state"] == "unknown" else facts
 
     def _as_future(self, entry: Any) -> Future[Any]:
         """The future that `entry` names; one that is not ours to know is made for the purpose."""
@@ -406,27 +416,30 @@ class Client:
         stranger.node = node
         return stranger
 
-    def _cancel(self, futures: Sequence[Future[Any]]) -> list[bool]:
+    def _cancel(self, futures: Sequence[Future[Any]], queued_only: bool) -> list[bool]:
         own = [future for future in futures if future._client is self and not future.done()]
         if own:
-            self._link.cancel([future.node for future in own])
+            self._link.cancel([future.node for future in own], queued_only)
         for future in futures:
             if future._client is not self:
-                future.cancel()
+                future._client._cancel([future], queued_only)
         if self._link.is_io_thread or asyncio._get_running_loop() is not None:
             return [future.cancelled() or not future.done() for future in futures]
         deadline_at = time.monotonic() + _CANCEL_WAIT_S
-        return [self._wait_cancelled(future, deadline_at) for future in futures]
+        return [self._wait_cancelled(future, queued_only, deadline_at) for future in futures]
 
-    def _wait_cancelled(self, future: Future[Any], deadline_at: float) -> bool:
+    def _wait_cancelled(self, future: Future[Any], queued_only: bool, deadline_at: float) -> bool:
         """Wait until it is known whether `future` was cancelled."""
         step_s = 0.005
         while not future.done():
-            state = self._ask_state(future)
+            facts = self._ask_task(future)
+            state = facts.get("state", "")
             if state == "cancelled" and isinstance(future, _Stranger):
                 return True
             if state in _BEYOND_CANCEL or (isinstance(future, _Stranger) and not state):
                 break
+            if queued_only and state in _ON_ENGINE and not facts.get("asked_back"):
+                break  # it has begun
             left_s = deadline_at - time.monotonic()
             if left_s <= 0:
                 break

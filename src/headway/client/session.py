@@ -188,9 +188,9 @@ class Session(Generic[F]):
         wire = self._wire
         return self.window_tasks >= wire.window_tasks or self.window_bytes >= wire.window_bytes
 
-    def cancel(self, tasks: list[TaskId]) -> None:
-        """Ask that `tasks` do not run."""
-        self._controls.append(m.Cancel(tasks))
+    def cancel(self, tasks: list[TaskId], queued_only: bool = False) -> None:
+        """Ask that `tasks` do not run; `queued_only`: unless they have begun."""
+        self._controls.append(m.Cancel(tasks, queued_only))
 
     def ask(self, what: str, node: TaskId | None, answered: Callable[[m.Answer], None]) -> int:
         """Put a question; `answered` is called once, with the answer. Returns its number."""

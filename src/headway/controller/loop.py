@@ -363,7 +363,7 @@ class Controller:
             self._tell(ev.FunctionsDropped(peer.number, message.functions), now)
 
     def _on_cancel(self, peer: ClientPeer, message: m.Cancel, now: float) -> None:
-        self._tell(ev.CancelAsked(peer.number, message.tasks), now)
+        self._tell(ev.CancelAsked(peer.number, message.tasks, message.queued_only), now)
 
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
@@ -380,7 +380,7 @@ class Controller:
         self._tell(ev.Finished(peer.number, message.outcomes), now)
 
     def _on_returned(self, peer: EnginePeer, message: m.Returned, now: float) -> None:
-        self._tell(ev.GaveBack(peer.number, message.tasks), now)
+        self._tell(ev.GaveBack(peer.number, message.tasks, message.begun), now)
 
     def _on_output(self, peer: Peer, message: m.Output, now: float) -> None:
         """Pass on what was printed: to the client of the task that printed it, or to all."""

@@ -238,10 +238,11 @@ class Released(Struct):
 
 
 class CancelAsked(Struct):
-    """The client wants these tasks not to run."""
+    """The client wants these tasks not to run; `queued_only`: unless they have begun."""
 
     client: ClientId
     tasks: list[TaskId]
+    queued_only: bool = False
 
 
 class EngineJoined(Struct):
@@ -291,10 +292,14 @@ class Started(Struct):
 
 
 class GaveBack(Struct):
-    """An engine's answer to a recall: the tasks it had not begun, and will not."""
+    """An engine's answer to a recall: the tasks it had not begun, and will not.
+
+    Of the others that were asked for it says that they have `begun`.
+    """
 
     engine: EngineId
     tasks: list[TaskId]
+    begun: list[TaskId] = []
 
 
 # --- events that no peer can send: a shell says them -------------------------------------------

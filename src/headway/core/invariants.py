@@ -90,6 +90,9 @@ def _check_engines(s: Scheduler) -> None:
             _require(task.state in ON_ENGINE_STATES, f"{task!r} is seated")
             _require(task.engine == engine.id, f"{task!r} is seated on engine {engine.id}")
             taken.update(task.options.resources or {})
+        _require(
+            engine.unwanted <= engine.assigned.keys(), f"engine {engine.id}: unwanted tasks linger"
+        )
         for name, amount in engine.resources.items():
             free = engine.free[name]
             _require(

@@ -126,6 +126,8 @@ class Life:
         if engine is None:
             return
         del engine.assigned[task.id]
+        if engine.unwanted:
+            engine.unwanted.discard(task.id)
         if task.options.resources:
             for name, amount in task.options.resources.items():
                 if amount:

@@ -26,7 +26,7 @@ from typing import Any
 from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
-from headway.core.commands import Command, StopTask
+from headway.core.commands import Command, Recall, StopTask
 from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life
@@ -34,7 +34,7 @@ from headway.core.prefetch import limit_of, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
-from headway.core.states import FINAL_STATES, Cause, TaskState
+from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, Cause, TaskState
 from headway.core.statistics import Statistics
 from headway.core.timers import Timer
 
@@ -299,8 +299,18 @@ class Scheduler:
             task = self.tasks.get(task_id)
             if task is None:
                 self.counters.invalid += 1
+            elif event.queued_only and task.state in ON_ENGINE_STATES:
+                self._ask_back(task, out)
             else:
                 self._cancel(task, out)
+
+    def _ask_back(self, task: Task, out: Commands) -> None:
+        """Cancel a task on an engine unless it has begun there, which the engine alone knows."""
+        assert task.engine is not None
+        engine = self.engines[task.engine]
+        if task.state is ASSIGNED and not task.cancelled and task.id not in engine.unwanted:
+            engine.unwanted.add(task.id)
+            out.append(Recall(engine.id, [task.id]))
 
     def _cancel(self, task: Task, out: Commands) -> None:
         """A task on an engine is the engine's to stop; any other ends here. One that has ended
@@ -391,6 +401,8 @@ class Scheduler:
             # Also if it was not busy any more: the outcome of its last task was never heard, and
             # it may be that task's doing, which would else be repeated for ever.
             is_culprit = not event.known or n == begun - 1
+            if n >= begun and task.id in engine.unwanted:
+                task.cancelled = True
             charged = is_culprit and not event.end.wanted
             if charged and event.end.overran:
                 self._life.end(task, Cause.DEADLINE, words.overran(task, event.end.text), out)
@@ -440,7 +452,10 @@ class Scheduler:
                 self.counters.stale += 1
             else:
                 self.counters.recalled += 1
+                if task_id in engine.unwanted:
+                    task.cancelled = True
                 self._life.take_back(task, Cause.RETURNED, now, out)
+        engine.unwanted.difference_update(event.begun)
 
     def _on_started(self, event: ev.Started, now: float, out: Commands) -> None:
         engine = self.engines.get(event.engine)

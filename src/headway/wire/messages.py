@@ -24,7 +24,7 @@ from headway.core.events import (
 from headway.core.problems import Problem
 
 #: Raised with every change of a message or of its meaning.
-VERSION = 1
+VERSION = 2
 
 #: An engine sends its results on a second connection, whose identity is its first's and this.
 RESULTS_SUFFIX = b"/out"
@@ -117,9 +117,13 @@ class Release(Struct, tag="release", frozen=True):
 
 
 class Cancel(Struct, tag="cancel", frozen=True):
-    """Tasks that shall not run. Each is answered by its Result, whichever that is."""
+    """Tasks that shall not run. Each is answered by its Result, whichever that is.
+
+    `queued_only`: but for those that have begun on an engine, which are left alone.
+    """
 
     tasks: list[TaskId]
+    queued_only: bool = False
 
 
 class Ask(Struct, tag="ask", frozen=True):
@@ -252,9 +256,13 @@ class Outcomes(Struct, tag="outcomes"):
 
 
 class Returned(Struct, tag="returned", frozen=True):
-    """The answer to GiveBack: the tasks that were not begun, and now will not be."""
+    """The answer to GiveBack: the tasks that were not begun, and now will not be.
+
+    `begun` are the others that it named: they have begun here, and may have ended since.
+    """
 
     tasks: list[TaskId]
+    begun: list[TaskId] = []
 
 
 # --- nanny and controller -----------------------------------------------------------------------
