@@ -278,9 +278,9 @@ class IoThread:
         reason = f": {bye.reason}" if bye.reason else ""
         raise errors.ConnectionLost(f"the cluster {self._link.cluster} was stopped{reason}")
 
-    def _label_of(self, task: TaskId) -> str:
+    def _label_of(self, task: TaskId) -> str | None:
         future = self._link.session.open.get(task)
-        return "" if future is None else future.label
+        return None if future is None else future.label
 
     # --- the end --------------------------------------------------------------------------------
 
