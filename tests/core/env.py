@@ -188,6 +188,10 @@ class Env:
         self.tell(ev.EngineJoined(engine, resources))
         return engine
 
+    def expect(self, *engines: int) -> list[Command]:
+        """These engines are being started."""
+        return self.tell(ev.EnginesExpected([EngineId(engine) for engine in engines]))
+
     def engines(self, count: int, **resources: float) -> list[EngineId]:
         """So many more engines, all alike."""
         return [self.engine(**resources) for _ in range(count)]

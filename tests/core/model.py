@@ -50,6 +50,7 @@ class Model(Facts):
             ev.EngineJoined: self._on_engine_joined,
             ev.EngineLeft: self._on_engine_left,
             ev.EngineDraining: self._on_engine_draining,
+            ev.EnginesExpected: self._on_engines_expected,
             ev.EngineResumed: self._on_engine_resumed,
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
@@ -224,6 +225,10 @@ class Model(Facts):
     def _on_engine_joined(self, event: ev.EngineJoined) -> None:
         if event.engine not in self.engines:
             self.engines[event.engine] = ModelEngine(event.engine, dict(event.resources))
+            self.expected.discard(event.engine)
+
+    def _on_engines_expected(self, event: ev.EnginesExpected) -> None:
+        self.expected.update(set(event.engines) - set(self.engines))
 
     def _on_engine_draining(self, event: ev.EngineDraining) -> None:
         if event.engine in self.engines:
@@ -418,6 +423,10 @@ class Model(Facts):
         if task.options.targets is None and follow is None and not task.excluded:
             return False
         if any(self.permits(task, engine) for engine in self.engines.values()):
+            return False
+        targets = task.options.targets
+        may_come = self.expected - task.excluded if follow is None else set()
+        if may_come if targets is None else may_come.intersection(targets):
             return False
         return follow is not None or not task.options.wait_for_engines
 

@@ -130,6 +130,7 @@ class Facts:
         self.said: list[Said] = []
         self.stops: list[tuple[EngineId, TaskId]] = []
         self.asked_back: list[TaskId] = []
+        self.expected: set[EngineId] = set()
         self.now = 0.0
         #: Counts the occasions on which tasks became READY: the queue's order.
         self.occasion = 0

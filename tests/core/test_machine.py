@@ -166,8 +166,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         scheme=st.sampled_from(SCHEMES),
         seed=st.integers(0, 9),
         engines=st.sampled_from([2, 3, 1, 0]),
+        expected=st.sampled_from([0, 0, 4]),
     )
-    def begin(self, hwm: int, scheme: str, seed: int, engines: int) -> None:
+    def begin(self, hwm: int, scheme: str, seed: int, engines: int, expected: int) -> None:
         config = SchedulerConfig(hwm=hwm, scheme=scheme, recall_after_s=0.5)
         self.core = Scheduler(config, Random(seed))
         self.model = Model(hwm)
@@ -178,6 +179,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.recalls: list[Recall] = []
         self.batches: list[ev.Submitted] = []
         self.client_joins()
+        self.happens(ev.EnginesExpected([EngineId(number) for number in range(expected)]))
         for _ in range(engines):
             self._join({})
         self.place()
@@ -340,6 +342,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             lambda: self._is_abandoned(story),
             lambda: self._is_remembered(story),
             lambda: self._is_late(story),
+            lambda: self._engines_are_expected(story),
         ]
         story.pick(rare)()
         self.place()
@@ -405,6 +408,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             for n in range(story.pick([1, 2]))
         ]
         self.happens(ev.Remembered(client, tasks))
+
+    def _engines_are_expected(self, story: Story) -> None:
+        engines = [EngineId(self.engines_ever + n) for n in range(story.pick([1, 2]))]
+        self.happens(ev.EnginesExpected([*engines, *story.some(sorted(self.model.engines), 1)]))
 
     def _is_late(self, story: Story) -> None:
         for id_ in story.some(self._queued(), 1) or story.nodes(1):

@@ -180,7 +180,8 @@ class Client:
             after: run after these tasks: a Future, Group, id, Dependency, or a list of those.
             follow: run only on an engine on which these tasks ran.
             targets: engines that may run it: "e0", a number, an EngineInfo, or a list of those.
-            wait_for_engines: wait for an engine that may run it, instead of failing.
+            wait_for_engines: wait for an engine that may run it, instead of failing. One that
+                the cluster is still starting is waited for in any case.
             timeout: seconds that it may wait in the queue.
             run_timeout: seconds that one run may take.
             retries: how often to try again when it raises.

@@ -52,6 +52,7 @@ class Controller:
         cluster: the cluster's random name.
         lifeline: a file descriptor whose end of file stops the controller, None for none.
         child_ended: asked about every heartbeat; a text says that the local nanny ended, and how.
+        engines_expected: how many engines are being started: e0, e1 and so on.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Controller:
         wire: WireConfig,
         lifeline: int | None = None,
         child_ended: Callable[[], str | None] = lambda: None,
+        engines_expected: int = 0,
     ) -> None:
         self._router = router
         self._cluster = cluster
@@ -73,6 +75,8 @@ class Controller:
         self._outbox = Outbox(self.peers, wire, self._send)
         self._hello = codec.hello()
         self._commands: list[Command] = []
+        expected = [EngineId(number) for number in range(engines_expected)]
+        self.scheduler.handle(ev.EnginesExpected(expected), 0.0, self._commands)
         self._clients_seen = 0
         self._engines_seen = 0
         self._epoch = 1

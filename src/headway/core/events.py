@@ -305,6 +305,13 @@ class GaveBack(Struct):
 # --- events that no peer can send: a shell says them -------------------------------------------
 
 
+class EnginesExpected(Struct):
+    """These engines are being started: a task that may run there alone waits for them to join,
+    where otherwise it would be impossible. A shell that gives up on them ends its clients."""
+
+    engines: list[EngineId]
+
+
 class EngineResumed(Struct):
     """A draining engine takes tasks again."""
 
@@ -363,6 +370,7 @@ Event = (
     | Finished
     | Started
     | GaveBack
+    | EnginesExpected
     | EngineResumed
     | Abandoned
     | Remembered

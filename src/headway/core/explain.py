@@ -78,6 +78,9 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
     lane = task.lane
     assert lane is not None
     head = f"task {name_of(task)} is ready since {_ago(task, now)}"
+    awaited = s.lanes.awaited(lane) if not lane.engines else []
+    if awaited:
+        return f"{head}, and waits for an engine that is being started: {names(awaited)}"
     if not s.engines:
         return f"{head}, and no engine is here to run it"
     if not lane.engines:

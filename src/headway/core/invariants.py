@@ -122,7 +122,7 @@ def _check_lanes(s: Scheduler, placed: bool) -> None:
         _require({e.id for e in lane.room} == room, "a lane's index of room is wrong")
         _require(not (waiting and room), f"{waiting[:1]} waits, and engines {room} have room")
         if waiting and not admitted:
-            _require(not lane.restriction.is_narrow, f"{waiting[0]!r} can never run")
+            _require(not s.lanes.is_hopeless(lane), f"{waiting[0]!r} can never run")
     ready = sum(t.state is TaskState.READY for t in s.tasks.values())
     _require(queued == ready, f"{queued} tasks in lanes, {ready} ready")
 

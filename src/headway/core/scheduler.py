@@ -32,6 +32,7 @@ from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life
 from headway.core.prefetch import limit_of, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
+from headway.core.ready import Lane
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
 from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, Cause, TaskState
@@ -81,6 +82,7 @@ class Scheduler:
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
             ev.GaveBack: self._on_gave_back,
+            ev.EnginesExpected: self._on_engines_expected,
             ev.EngineResumed: self._on_engine_resumed,
             ev.Abandoned: self._on_abandoned,
             ev.Remembered: self._on_remembered,
@@ -353,8 +355,18 @@ class Scheduler:
         engine.progress_at_s = now
         engine.limit = limit_of(engine, self.config)
         self.engines[engine.id] = engine
-        self.lanes.engine_joined(engine)
+        stranded = self.lanes.engine_joined(engine)
         self.recalls.engine_changed(engine)
+        self._end_stranded(stranded, out)
+
+    def _on_engines_expected(self, event: ev.EnginesExpected, now: float, out: Commands) -> None:
+        self.lanes.engines_expected(event.engines)
+
+    def _end_stranded(self, lanes: list[Lane], out: Commands) -> None:
+        """No engine is left for the tasks in these lanes."""
+        for lane in lanes:
+            for task in dict.fromkeys(lane.waiting()):
+                self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
 
     def _on_engine_left(self, event: ev.EngineLeft, now: float, out: Commands) -> None:
         engine = self.engines.pop(event.engine, None)
@@ -366,9 +378,7 @@ class Scheduler:
         stranded = self.lanes.engine_left(engine)
         for condition in list(engine.followers):
             self._lose_follow(condition, engine, out)
-        for lane in stranded:
-            for task in dict.fromkeys(lane.waiting()):
-                self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
+        self._end_stranded(stranded, out)
         self._return_stranded(engine, event, now, out)
 
     def _lose_follow(self, condition: Condition, engine: Engine, out: Commands) -> None:
