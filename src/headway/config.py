@@ -61,7 +61,8 @@ class WireConfig:
 class EngineConfig:
     """How engines run tasks, and how the nanny treats them."""
 
-    #: A finished result waits at most about this long for others to travel with it.
+    #: A finished result waits at most about this long for others to travel with it, as long as
+    #: the flusher gets its turns: see engine/results.py.
     flush_after_s: float = 0.001
     #: A task that usually takes longer than this has the results before it sent first.
     short_task_s: float = 0.0002

@@ -235,7 +235,8 @@ class Assigned(Struct, tag="assigned"):
 
 
 class GiveBack(Struct, tag="give-back", frozen=True):
-    """Tasks that the engine shall not begin, if it has not. Answered by Returned, always."""
+    """Tasks that the engine shall not begin, if it has not. Answered by Returned, always; though
+    not while its running task holds the GIL in C code."""
 
     tasks: list[TaskId]
 
