@@ -89,12 +89,12 @@ class Peer:
 class Kit:
     """The controller, its clock, and its peers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, wire: WireConfig = WIRE) -> None:
         self.context = zmq.Context()
         self.sockets: list[zmq.Socket[bytes]] = []
         router, address = bind_router(self.context, f"ipc://{directory / 's'}", None, WIRE)
         self.info = ConnectionInfo(cluster="test", address=address)
-        self.controller = Controller(router, "cluster-name", SchedulerConfig(), WIRE)
+        self.controller = Controller(router, "cluster-name", SchedulerConfig(), wire)
         self.router = router
         self.now = 1_000.0
 

@@ -77,6 +77,7 @@ EXAMPLES: list[Any] = [
     m.Release([1, 2], [DIGEST]),
     m.Cancel([1 << 40 | 1], queued_only=True),
     m.Ask(1, "explain", 7),
+    m.Shown(3),
     m.Shutdown(),
     m.Accepted(12),
     m.Results(

@@ -58,6 +58,8 @@ class IoThread:
         self._heartbeat_timeout_s = link.wire.heartbeat_timeout_s
         self._heard_at = self._sent_at = self._polled_at = self._turned_at = time.monotonic()
         self._printer = Printer(self._label_of)
+        #: Outputs shown, of which the controller was not told yet.
+        self._shown = 0
         self._decoder = codec.to_client()
         self._dealer: zmq.Socket[bytes] | None = None
         self._on: dict[type, Callable[[Any], None]] = {
@@ -143,6 +145,9 @@ class IoThread:
         return heard > 0
 
     def _send_waiting(self) -> None:
+        if self._shown:
+            self._send(m.Shown(self._shown))
+            self._shown = 0
         session = self._link.session
         if not (session.has_waiting or session.released) or not self._link.number:
             return
@@ -267,6 +272,7 @@ class IoThread:
     def _on_output(self, output: m.Output) -> None:
         if self._link.want_output:
             self._printer.show(output.lines)
+        self._shown += 1
 
     def _on_notice(self, notice: m.Notice) -> None:
         if notice.fatal:

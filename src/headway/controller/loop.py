@@ -98,6 +98,7 @@ class Controller:
             m.Release: self._on_release,
             m.Cancel: self._on_cancel,
             m.Ask: self._on_ask,
+            m.Shown: self._on_shown,
             m.Shutdown: self._on_shutdown,
             m.Outcomes: self._on_outcomes,
             m.Returned: self._on_returned,
@@ -372,6 +373,11 @@ class Controller:
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
 
+    def _on_shown(self, peer: ClientPeer, message: m.Shown, now: float) -> None:
+        text = peer.unshown.shown(message.outputs, self._wire.output_chars_max)
+        if text:  # at once, and so before what is printed from here on
+            self._send(peer.identity, codec.encode(m.Notice(text)))
+
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         self.stop_reason = "a client shut the cluster down"
 
@@ -400,7 +406,9 @@ class Controller:
                 by_client.setdefault(owner, []).append(said)
         for owner, lines in by_client.items():
             client = self.peers.clients.get(owner)
-            if client is not None and client.hello.want_output:
+            if client is None or not client.hello.want_output:
+                continue
+            if client.unshown.admit(lines, self._wire.output_chars_max):
                 # At once, and so before the result of the task, which is sent with the turn.
                 self._send(client.identity, codec.encode(m.Output(lines)))
 

@@ -132,6 +132,9 @@ class Outbox:
 
     def _send_results(self, client: ClientPeer, deliveries: list[Deliver]) -> None:
         inline_bytes_max, batch_bytes = self._wire.inline_bytes_max, self._wire.batch_bytes
+        gap = client.unshown.gap()
+        if gap:
+            self._send_to(client, m.Notice(gap))
         start, count = 0, len(deliveries)
         while start < count:
             batch = Batch(inline_bytes_max)

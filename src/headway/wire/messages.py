@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from headway.core.events import (
     Amount,
+    Count,
     EngineEnd,
     EngineId,
     GroupSpec,
@@ -137,6 +138,12 @@ class Ask(Struct, tag="ask", frozen=True):
     node: TaskId | None = None
 
 
+class Shown(Struct, tag="shown", frozen=True):
+    """So many more `Output` messages were shown: the controller keeps few on their way."""
+
+    outputs: Count
+
+
 class Shutdown(Struct, tag="shutdown", frozen=True):
     """The owner of an embedded cluster stops it: engines, nanny and controller."""
 
@@ -187,7 +194,8 @@ class Printed(Struct, array_like=True, frozen=True):
 
 
 class Output(Struct, tag="output", frozen=True):
-    """What was printed on engines: from engine or nanny to controller, and on to the client."""
+    """What was printed on engines: from engine or nanny to controller, and on to the client,
+    which answers by Shown when it has shown it."""
 
     lines: list[Printed]
     #: The nanny's name of the engine, where the nanny is the sender.
@@ -316,7 +324,7 @@ class InterruptTask(Struct, tag="interrupt-task", frozen=True):
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
 Hello = ClientHello | EngineHello | NannyHello
-FromClient = ClientHello | Submit | Release | Cancel | Ask | Shutdown | Ping | Bye
+FromClient = ClientHello | Submit | Release | Cancel | Ask | Shown | Shutdown | Ping | Bye
 FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
 ToClient = Welcome | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
