@@ -104,7 +104,7 @@ def test_without_a_number_there_is_an_engine_for_each_core_that_may_be_used(monk
 
 def test_hwm_and_resources_are_read_from_text():
     assert [parse_hwm(text) for text in ("auto", "0", "16")] == ["auto", 0, 16]
-    assert parse_resources(["gpu=2", "mem=0.5"]) == {"gpu": 2.0, "mem": 0.5}
-    for wrong in ("=1", "gpu=", "gpu=x", "gpu=-1", "gpu=nan", "gpu=inf"):
+    assert parse_resources(["gpu=2", "mem=8e15"]) == {"gpu": 2.0, "mem": 8e15}
+    for wrong in ("=1", "gpu=", "gpu=x", "gpu=-1", "gpu=nan", "gpu=inf", "mem=2e16"):
         with pytest.raises(ValueError, match="NAME=AMOUNT"):
             parse_resources([wrong])

@@ -51,6 +51,7 @@ class Model(Facts):
             ev.EngineJoined: self._on_engine_joined,
             ev.EngineLeft: self._on_engine_left,
             ev.EngineDraining: self._on_engine_draining,
+            ev.EnginesExpected: self._on_engines_expected,
             ev.EngineResumed: self._on_engine_resumed,
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
@@ -205,7 +206,15 @@ class Model(Facts):
     def _on_cancel_asked(self, event: ev.CancelAsked) -> None:
         for id_ in event.tasks:
             if (task := self.task(id_)) is not None:
-                self._cancel(task)
+                if event.queued_only and task.state in ON_ENGINE_STATES:
+                    self._ask_back(task)
+                else:
+                    self._cancel(task)
+
+    def _ask_back(self, task: ModelTask) -> None:
+        if task.state is S.ASSIGNED and not task.cancelled and not task.unwanted:
+            task.unwanted = True
+            self.asked_back.append(task.spec.id)
 
     def _cancel(self, task: ModelTask) -> None:
         if task.state in (S.WAITING, S.READY):
@@ -218,6 +227,10 @@ class Model(Facts):
     def _on_engine_joined(self, event: ev.EngineJoined) -> None:
         if event.engine not in self.engines:
             self.engines[event.engine] = ModelEngine(event.engine, dict(event.resources))
+            self.expected.discard(event.engine)
+
+    def _on_engines_expected(self, event: ev.EnginesExpected) -> None:
+        self.expected.update(set(event.engines) - set(self.engines))
 
     def _on_engine_draining(self, event: ev.EngineDraining) -> None:
         if event.engine in self.engines:
@@ -241,7 +254,7 @@ class Model(Facts):
                 may_not_repeat |= task.crashes >= task.options.crash_limit
             if id_ in culprits and event.end.overran:
                 self._end(task, S.TIMED_OUT, problems.KIND_RUN_TIMEOUT)
-            elif task.cancelled:
+            elif task.cancelled or (task.unwanted and id_ not in begun):
                 self._end(task, S.CANCELLED, problems.KIND_CANCELLED)
             elif may_not_repeat:
                 self._end(task, S.LOST, problems.KIND_LOST)
@@ -318,10 +331,14 @@ class Model(Facts):
             task = self.task_on(id_, event.engine)
             if task is not None:
                 self.engines[event.engine].assigned.remove(id_)
-                if task.cancelled:
+                if task.cancelled or task.unwanted:
                     self._end(task, S.CANCELLED, problems.KIND_CANCELLED)
                 else:
                     self._requeue(task, position)
+        for id_ in event.begun:
+            task = self.task_on(id_, event.engine)
+            if task is not None:
+                task.unwanted = False
 
     # --- what a shell says ---------------------------------------------------------------------
 
@@ -376,6 +393,7 @@ class Model(Facts):
         """It goes to the front; among those of one occasion, the lowest position goes first."""
         task.state = S.READY
         task.engine = None
+        task.unwanted = False
         task.queued_at_s = self.now
         task.rank = (-self.occasion, position)
         task.followed = self.follow_set(task)
@@ -425,6 +443,10 @@ class Model(Facts):
         if task.options.targets is None and follow is None and not task.excluded:
             return False
         if any(self.permits(task, engine) for engine in self.engines.values()):
+            return False
+        targets = task.options.targets
+        may_come = self.expected - task.excluded if follow is None else set()
+        if may_come if targets is None else may_come.intersection(targets):
             return False
         return follow is not None or not task.options.wait_for_engines
 

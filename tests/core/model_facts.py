@@ -38,6 +38,8 @@ class ModelTask:
     crashes: int = 0
     excluded: set[EngineId] = field(default_factory=set)
     cancelled: bool = False
+    #: On an engine, which was asked to give it back: it is cancelled if it does.
+    unwanted: bool = False
     released: bool = False
     queued_at_s: float = 0.0
     backoff_until_s: float | None = None
@@ -130,6 +132,8 @@ class Facts:
         self.declared: dict[ClientId, set[bytes]] = {}
         self.said: list[Said] = []
         self.stops: list[tuple[EngineId, TaskId]] = []
+        self.asked_back: list[TaskId] = []
+        self.expected: set[EngineId] = set()
         self.now = 0.0
         #: Counts the occasions on which tasks became READY: the queue's order.
         self.occasion = 0

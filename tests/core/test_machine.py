@@ -171,8 +171,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         scheme=st.sampled_from(SCHEMES),
         seed=st.integers(0, 9),
         engines=st.sampled_from([2, 3, 1, 0]),
+        expected=st.sampled_from([0, 0, 4]),
     )
-    def begin(self, hwm: int | str, scheme: str, seed: int, engines: int) -> None:
+    def begin(self, hwm: int | str, scheme: str, seed: int, engines: int, expected: int) -> None:
         config = SchedulerConfig(
             hwm=hwm, scheme=scheme, recall_after_s=RECALL_AFTER_S, prefetch_s=1.0, hwm_auto_max=4
         )
@@ -184,6 +185,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.recalls = RecallWatch(self.model, RECALL_AFTER_S)
         self.batches: list[ev.Submitted] = []
         self.client_joins()
+        self.happens(ev.EnginesExpected([EngineId(number) for number in range(expected)]))
         for _ in range(engines):
             self._join({})
         self.place()
@@ -224,7 +226,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         story = Story(data, self)
         on_engines = [id_ for engine in self.model.engines.values() for id_ in engine.assigned]
         tasks = story.some(on_engines, 2) if story.once_in(2) else story.nodes(2)
-        self.happens(ev.CancelAsked(story.client(), tasks))
+        self.happens(ev.CancelAsked(story.client(), tasks, queued_only=story.once_in(3)))
         self.place()
 
     @precondition(lambda self: self.model.nodes)
@@ -299,7 +301,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         tasks = [t for t in recall.tasks if not story.once_in(3)]
         if story.once_in(10):
             tasks += story.nodes(1)
-        self.happens(ev.GaveBack(recall.engine, [t for t in tasks if not self._runs(t)]))
+        tasks = [t for t in tasks if not self._runs(t)]
+        begun = [t for t in recall.tasks if t not in tasks]
+        self.happens(ev.GaveBack(recall.engine, tasks, begun))
         self.place()
 
     engine_answers_a_recall_2 = engine_answers_a_recall
@@ -345,6 +349,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             lambda: self._is_remembered(story),
             lambda: self._is_late(story),
             lambda: self._is_undelivered(story),
+            lambda: self._engines_are_expected(story),
         ]
         story.pick(rare)()
         self.place()
@@ -417,6 +422,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         ]
         self.happens(ev.Remembered(client, tasks))
 
+    def _engines_are_expected(self, story: Story) -> None:
+        engines = [EngineId(self.engines_ever + n) for n in range(story.pick([1, 2]))]
+        self.happens(ev.EnginesExpected([*engines, *story.some(sorted(self.model.engines), 1)]))
+
     def _is_late(self, story: Story) -> None:
         for id_ in story.some(self._queued(), 1) or story.nodes(1):
             task = self.model.task(id_)
@@ -468,6 +477,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert [c.tasks for c in out if isinstance(c, Recall)] == (
                 [assigned] if assigned else []
             )
+        if isinstance(event, ev.CancelAsked):
+            assert [c.tasks for c in out if isinstance(c, Recall)] == [
+                [task] for task in self.model.asked_back
+            ]
+            self.model.asked_back.clear()
         self.compare(out)
 
     def place(self, unless: bool = False) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ipyparallel.cluster import launcher as ipp_launcher
 
 import ipyparallel as ipp
+from ipyparallel.cluster import launcher as ipp_launcher
 
 DEADLINE_S = 60.0
 pytestmark = [

@@ -75,8 +75,9 @@ EXAMPLES: list[Any] = [
         {DIGEST: b"function"},
     ),
     m.Release([1, 2], [DIGEST]),
-    m.Cancel([1 << 40 | 1]),
+    m.Cancel([1 << 40 | 1], queued_only=True),
     m.Ask(1, "explain", 7),
+    m.Shown(3),
     m.Shutdown(),
     m.Accepted(12),
     m.Results(
@@ -102,7 +103,7 @@ EXAMPLES: list[Any] = [
             Outcome(2, 1, 1, b"error", 1.0, 2.0, ErrorInfo(["builtins.ValueError"], "no")),
         ]
     ),
-    m.Returned([4]),
+    m.Returned([4], [5, 6]),
     m.Heartbeat([m.Vitals("token", 7, 1.5, 1 << 33), m.Vitals("other", None, 0.0, 0)]),
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),

@@ -19,6 +19,7 @@ from headway.client.cluster import available_cores
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO
 from headway.controller.serve import Settings, serve
+from headway.core.events import AMOUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,11 @@ def parse_resources(texts: list[str]) -> dict[str, float]:
             number = float(amount)
         except ValueError:
             number = -1.0
-        if not (name and equals and 0 <= number <= 1e12):
-            raise ValueError(f"--resource {text}: expected NAME=AMOUNT, such as gpu=2")
+        if not (name and equals and 0 <= number <= AMOUNT_MAX):
+            raise ValueError(
+                f"--resource {text}: expected NAME=AMOUNT, such as gpu=2, "
+                f"of at most {AMOUNT_MAX:,.0f}"
+            )
         found[name] = number
     return found
 

@@ -55,6 +55,7 @@ class Controller:
         lifeline: a file descriptor whose end of file stops the controller, None for none.
         child_ended: asked about every heartbeat; a text says that the local nanny ended, and how.
         child_pid: the process id of that nanny.
+        engines_expected: how many engines are being started: e0, e1 and so on.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Controller:
         lifeline: int | None = None,
         child_ended: Callable[[], str | None] = lambda: None,
         child_pid: int = 0,
+        engines_expected: int = 0,
     ) -> None:
         self._router = router
         self._cluster = cluster
@@ -79,6 +81,8 @@ class Controller:
         self._outbox = Outbox(self.peers, wire, self._send)
         self._hello = codec.hello()
         self._commands: list[Command] = []
+        expected = [EngineId(number) for number in range(engines_expected)]
+        self.scheduler.handle(ev.EnginesExpected(expected), 0.0, self._commands)
         self._clients_seen = 0
         self._engines_seen = 0
         self._epoch = 1
@@ -98,6 +102,7 @@ class Controller:
             m.Release: self._on_release,
             m.Cancel: self._on_cancel,
             m.Ask: self._on_ask,
+            m.Shown: self._on_shown,
             m.Shutdown: self._on_shutdown,
             m.Outcomes: self._on_outcomes,
             m.Returned: self._on_returned,
@@ -388,10 +393,15 @@ class Controller:
             self._tell(ev.FunctionsDropped(peer.number, message.functions), now)
 
     def _on_cancel(self, peer: ClientPeer, message: m.Cancel, now: float) -> None:
-        self._tell(ev.CancelAsked(peer.number, message.tasks), now)
+        self._tell(ev.CancelAsked(peer.number, message.tasks, message.queued_only), now)
 
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
+
+    def _on_shown(self, peer: ClientPeer, message: m.Shown, now: float) -> None:
+        text = peer.unshown.shown(message.outputs, self._wire.output_chars_max)
+        if text:  # at once, and so before what is printed from here on
+            self._send(peer.identity, codec.encode(m.Notice(text)))
 
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         self.stop_reason = "a client shut the cluster down"
@@ -405,7 +415,7 @@ class Controller:
         self._tell(ev.Finished(peer.number, message.outcomes), now)
 
     def _on_returned(self, peer: EnginePeer, message: m.Returned, now: float) -> None:
-        self._tell(ev.GaveBack(peer.number, message.tasks), now)
+        self._tell(ev.GaveBack(peer.number, message.tasks, message.begun), now)
 
     def _on_output(self, peer: Peer, message: m.Output, now: float) -> None:
         """Pass on what was printed: to the client of the task that printed it, or to all."""
@@ -421,7 +431,9 @@ class Controller:
                 by_client.setdefault(owner, []).append(said)
         for owner, lines in by_client.items():
             client = self.peers.clients.get(owner)
-            if client is not None and client.hello.want_output:
+            if client is None or not client.hello.want_output:
+                continue
+            if client.unshown.admit(lines, self._wire.output_chars_max):
                 # At once, and so before the result of the task, which is sent with the turn.
                 self._send(client.identity, codec.encode(m.Output(lines)))
 

@@ -188,6 +188,9 @@ class Outbox:
         )
 
     def _send_results(self, client: ClientPeer, deliveries: list[Deliver]) -> None:
+        gap = client.unshown.gap()
+        if gap:
+            self._send_to(client, m.Notice(gap))
         start, count = 0, len(deliveries)
         while start < count:
             batch = Batch(self._inline_bytes_max, self._inline_sum_max)

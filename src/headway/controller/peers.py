@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from headway.controller.printed import Unshown
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.wire import codec
 from headway.wire import messages as m
@@ -32,6 +33,7 @@ class ClientPeer:
     batch: int = 0
     #: Why no engine will come, as it was told.
     told_hopeless: str = ""
+    unshown: Unshown = field(default_factory=Unshown)
     decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
 
 

@@ -77,8 +77,12 @@ class ConditionSpec(Struct, array_like=True, frozen=True):
     on: int = ON_SUCCESS
 
 
+#: The most of a resource, and the most seconds, that a task or an engine may name: up to here
+#: every whole number is exact in a float, so that 8 PiB of memory are still counted to the byte.
+AMOUNT_MAX = float(1 << 53)
+
 #: What the codec lets through: no negative, infinite or not-a-number amount comes inside.
-Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Amount = Annotated[float, Meta(ge=0, le=AMOUNT_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 32)]
 
 
@@ -234,10 +238,11 @@ class Released(Struct):
 
 
 class CancelAsked(Struct):
-    """The client wants these tasks not to run."""
+    """The client wants these tasks not to run; `queued_only`: unless they have begun."""
 
     client: ClientId
     tasks: list[TaskId]
+    queued_only: bool = False
 
 
 class EngineJoined(Struct):
@@ -287,13 +292,24 @@ class Started(Struct):
 
 
 class GaveBack(Struct):
-    """An engine's answer to a recall: the tasks it had not begun, and will not."""
+    """An engine's answer to a recall: the tasks it had not begun, and will not.
+
+    Of the others that were asked for it says that they have `begun`.
+    """
 
     engine: EngineId
     tasks: list[TaskId]
+    begun: list[TaskId] = []
 
 
 # --- events that no peer can send: a shell says them -------------------------------------------
+
+
+class EnginesExpected(Struct):
+    """These engines are being started: a task that may run there alone waits for them to join,
+    where otherwise it would be impossible. A shell that gives up on them ends its clients."""
+
+    engines: list[EngineId]
 
 
 class EngineResumed(Struct):
@@ -368,6 +384,7 @@ Event = (
     | Finished
     | Started
     | GaveBack
+    | EnginesExpected
     | EngineResumed
     | Abandoned
     | Remembered

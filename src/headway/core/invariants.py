@@ -95,6 +95,9 @@ def _check_engines(s: Scheduler) -> None:
             _require(task.state in ON_ENGINE_STATES, f"{task!r} is seated")
             _require(task.engine == engine.id, f"{task!r} is seated on engine {engine.id}")
             taken.update(task.options.resources or {})
+        _require(
+            engine.unwanted <= engine.assigned.keys(), f"engine {engine.id}: unwanted tasks linger"
+        )
         for name, amount in engine.resources.items():
             free = engine.free[name]
             _require(
@@ -124,7 +127,7 @@ def _check_lanes(s: Scheduler, placed: bool) -> None:
         _require({e.id for e in lane.room} == room, "a lane's index of room is wrong")
         _require(not (waiting and room), f"{waiting[:1]} waits, and engines {room} have room")
         if waiting and not admitted:
-            _require(not lane.restriction.is_narrow, f"{waiting[0]!r} can never run")
+            _require(not s.lanes.is_hopeless(lane), f"{waiting[0]!r} can never run")
     ready = sum(t.state is TaskState.READY for t in s.tasks.values())
     _require(queued == ready, f"{queued} tasks in lanes, {ready} ready")
 

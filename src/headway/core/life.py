@@ -93,7 +93,7 @@ class Life:
                 self.end(task, Cause.NO_ENGINE_LEFT, words.follow_lost(task), out)
             return
         lane = self.lanes.lane_of(task)
-        if not lane.engines and lane.restriction.is_narrow:
+        if not lane.engines and self.lanes.is_hopeless(lane):
             self.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
             return
         self.lanes.push(task, lane, front)
@@ -126,6 +126,8 @@ class Life:
         if engine is None:
             return
         del engine.assigned[task.id]
+        if engine.unwanted:
+            engine.unwanted.discard(task.id)
         if task.options.resources:
             for name, amount in task.options.resources.items():
                 if amount:
