@@ -162,7 +162,8 @@ class Ledger:
         if isinstance(batch, m.Submit):
             self._submit(number, batch, now, out)
         elif isinstance(batch, m.Cancel):
-            self.scheduler.handle(ev.CancelAsked(number, batch.tasks), now, out)
+            event = ev.CancelAsked(number, batch.tasks, batch.queued_only)
+            self.scheduler.handle(event, now, out)
         else:
             if batch.nodes:
                 self.scheduler.handle(ev.Released(number, batch.nodes), now, out)

@@ -41,6 +41,7 @@ from headway.wire.endpoint import (
     make_cluster_dir,
     make_keys,
     remove_cluster_dir,
+    remove_connection_file,
     start_authenticator,
     write_connection_file,
 )
@@ -128,18 +129,17 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         router, address = bind_router(context, place.address, keys, wire)
         undo.callback(router.close, linger=0)
         path = Path(place.connection)
-        write_connection_file(
-            path,
-            ConnectionInfo(
-                cluster=settings.name or Path(place.directory).name,
-                address=address,
-                server_key=keys.server_public if keys else None,
-                client_public=keys.client_public if keys else None,
-                client_secret=keys.client_secret if keys else None,
-                pid=os.getpid(),
-            ),
+        info = ConnectionInfo(
+            cluster=settings.name or Path(place.directory).name,
+            address=address,
+            server_key=keys.server_public if keys else None,
+            client_public=keys.client_public if keys else None,
+            client_secret=keys.client_secret if keys else None,
+            pid=os.getpid(),
         )
-        undo.unless_left(path.unlink, missing_ok=True)
+        write_connection_file(path, info)
+        # Meanwhile a later cluster may have written its own to the same path.
+        undo.unless_left(remove_connection_file, path, info)
         nanny = _look_after_nanny(settings, place, path, journal is not None)
         if nanny is not None:
             undo.unless_left(nanny.close, _NANNY_STOP_S)
@@ -156,6 +156,8 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             reconnect_s=_reconnect_s(settings, lifeline, wire),
             lifeline=lifeline,
             child_ended=nanny.ended if nanny is not None else lambda: None,
+            child_pid=nanny.pid if nanny is not None else 0,
+            engines_expected=settings.engines,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:
