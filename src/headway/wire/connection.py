@@ -28,8 +28,9 @@ from headway.wire.messages import VERSION
 #: Names of what headway puts into a cluster's directory. `remove_cluster_dir` removes these.
 CONNECTION_FILE = "connection.json"
 SOCKET_FILE = "controller.sock"
+JOURNAL_FILE = "journal.db"
 _OWNER_FILE = "owner.pid"
-_OUR_FILES = (CONNECTION_FILE, "*.sock", "*.status", "*.log")
+_OUR_FILES = (CONNECTION_FILE, "*.sock", "*.status", "*.log", f"{JOURNAL_FILE}*")
 
 #: Bytes of a Unix socket's path, without the NUL: 107 on Linux, 103 on macOS and the BSDs.
 SOCKET_PATH_BYTES_MAX = 103

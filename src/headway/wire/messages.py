@@ -367,6 +367,8 @@ Hello = ClientHello | EngineHello | NannyHello
 FromClient = ClientHello | Submit | Release | Cancel | Resume | Ask | Shutdown | Ping | Bye
 FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
-ToClient = Welcome | WhoAreYou | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
+ToClient = (
+    Welcome | WhoAreYou | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
+)
 ToEngine = Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack | StopTasks | Ping | Bye
 ToNanny = Welcome | WhoAreYou | Refused | StopEngine | InterruptTask | Ping | Bye
