@@ -18,7 +18,7 @@ from headway import errors
 from headway.client import cluster, dependency, options
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
-from headway.client.link import Link
+from headway.client.link import ANSWER_S, Link
 from headway.client.options import EngineInfo
 from headway.client.session import Function
 from headway.client.view import View, wait_accepted
@@ -54,6 +54,11 @@ class Client:
         python: the command of the engines' interpreter; default: the one that runs this.
         timeout_s: seconds to start and to connect.
         name: of the embedded cluster, for other clients to connect to it.
+        durability: what happens to tasks when the embedded cluster's controller is killed. "off":
+            they are lost. "normal": another one goes on where it was, also with their results.
+            "full": also when the whole host was, if `journal` is on a disk that is not.
+        journal: the file in which the controller of a durable cluster keeps what it must not
+            forget. It stays. Default: a file that goes with the cluster.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -76,6 +81,8 @@ class Client:
         python: str | Sequence[str] | None = None,
         timeout_s: float = 30.0,
         name: str | None = None,
+        durability: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -89,6 +96,8 @@ class Client:
             "resources": resources,
             "python": python,
             "name": name,
+            "durability": durability,
+            "journal": journal,
         }
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
@@ -384,12 +393,13 @@ class Client:
     def _check_may_wait(self, future: Future[Any]) -> None:
         self._link.check_may_wait(f"task {future.id}")
 
-    def _ask_state(self, future: Future[Any]) -> str:
+    def _ask_state(self, future: Future[Any], timeout_s: float = ANSWER_S) -> str:
         """The state of an open task; "" if it can't be asked, or is not known (yet, any more)."""
-        if self._link.is_io_thread or self._link.refusal is not None:
+        link = self._link
+        if link.is_io_thread or link.is_away or link.refusal is not None:
             return ""
         try:
-            state = str(self._link.ask("task", future.node)["state"])
+            state = str(link.ask("task", future.node, timeout_s)["state"])
         except errors.HeadwayError:
             return ""
         return "" if state == "unknown" else state
@@ -422,7 +432,8 @@ class Client:
         """Wait until it is known whether `future` was cancelled."""
         step_s = 0.005
         while not future.done():
-            state = self._ask_state(future)
+            left_s = deadline_at - time.monotonic()
+            state = self._ask_state(future, max(left_s, step_s))
             if state == "cancelled" and isinstance(future, _Stranger):
                 return True
             if state in _BEYOND_CANCEL or (isinstance(future, _Stranger) and not state):
