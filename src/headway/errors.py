@@ -14,6 +14,7 @@
         ConnectionFileError     a connection file is missing, unreadable or not one
       ProtocolError             a peer speaks garbage, or another version
       StartError                the controller or its engines did not start
+        JournalError            the journal can't be opened, read or written
       InvariantViolation        a bug in headway: please report it
 
 A task's own exception is raised as itself, with a RemoteTraceback as its cause.
@@ -87,6 +88,17 @@ class ProtocolError(HeadwayError):
 
 class StartError(HeadwayError):
     """Raised when the controller or its engines did not start."""
+
+
+class JournalError(StartError):
+    """Raised when a journal can't be opened, read or written; the message says what to do.
+
+    `is_full`: its disk is full, and it may be tried again when there is room.
+    """
+
+    def __init__(self, text: str, *, is_full: bool = False) -> None:
+        super().__init__(text)
+        self.is_full = is_full
 
 
 class InvariantViolation(HeadwayError):

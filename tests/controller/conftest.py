@@ -12,12 +12,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 import pytest
 import zmq
+from msgspec import structs
 
 from headway.config import SchedulerConfig, WireConfig
+from headway.controller.books import Books, Clock
+from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
 from headway.core import events as ev
 from headway.core.events import EngineId, TaskId, TaskOptions, TaskSpec
@@ -27,6 +31,7 @@ from headway.wire.endpoint import ConnectionInfo, bind_router, connect_dealer
 
 DEADLINE_S = 10.0
 WIRE = WireConfig()
+CLUSTER = "cluster-name"
 DIGEST = b"digest-of-a-func"
 
 T = TypeVar("T")
@@ -39,22 +44,30 @@ class Peer:
         self.kit = kit
         self.identity = identity
         self.number = 0
+        self.is_engine = False
         self._decoder = decoder
-        self._batches = 0
+        #: The last batch, of all connections of this peer.
+        self.batches = [0]
         self._nodes = 0
         self.socket = connect_dealer(kit.context, kit.info, identity, WIRE)
         kit.sockets.append(self.socket)
 
     def say(self, *messages: Any) -> None:
+        """Send `messages`. A batch with number 0 gets the next."""
         for message in messages:
+            if getattr(message, "batch", None) == 0:
+                self.batches[0] += 1
+                message = structs.replace(message, batch=self.batches[0])
             self.socket.send_multipart(codec.encode(message))
 
     def hear(self, kind: type[T], *, also: Sequence[type] = ()) -> T:
-        """The next message, which is a `kind`; Pings, and what is of a kind in `also`, aside."""
+        """The next message, which is a `kind`; Pings, what an engine hears of its batches, and
+        what is of a kind in `also`, aside."""
         while True:
             self.kit.turn(until=lambda: self.socket.poll(0))
             message = self._decoder.decode(self.socket.recv_multipart())
-            if not isinstance(message, (m.Ping, *also)):
+            aside = (m.Ping, *([m.Accepted] if self.is_engine else []), *also)
+            if not isinstance(message, aside):
                 assert isinstance(message, kind), message
                 return message
 
@@ -72,8 +85,8 @@ class Peer:
         """Submit tasks as one batch, and wait until they are accepted."""
         specs = [self.spec(**options) for _ in range(count)]
         self.submit_specs(specs)
-        accepted = self.hear(m.Accepted, also=[m.Results, m.Output])
-        assert accepted.batch == self._batches
+        while self.hear(m.Accepted, also=[m.Results, m.Output]).batch < self.batches[0]:
+            pass
         return [spec.id for spec in specs]
 
     def spec(self, **options: Any) -> TaskSpec:
@@ -82,19 +95,26 @@ class Peer:
         return TaskSpec(node, 0, b"arguments", options=TaskOptions(**options) if options else None)
 
     def submit_specs(self, specs: list[TaskSpec], batch: int | None = None) -> None:
-        self._batches = self._batches + 1 if batch is None else batch
-        self.say(m.Submit(self._batches, [DIGEST], [], specs, {DIGEST: b"function"}))
+        self.batches[0] = self.batches[0] + 1 if batch is None else batch
+        self.say(m.Submit(self.batches[0], [DIGEST], [], specs, {DIGEST: b"function"}))
 
 
 class Kit:
     """The controller, its clock, and its peers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        wire: WireConfig = WIRE,
+        scheduler: SchedulerConfig = SchedulerConfig(),  # noqa: B008 - frozen
+    ) -> None:
+        self.wire = wire
         self.context = zmq.Context()
         self.sockets: list[zmq.Socket[bytes]] = []
-        router, address = bind_router(self.context, f"ipc://{directory / 's'}", None, WIRE)
+        router, address = bind_router(self.context, f"ipc://{directory / 's'}", None, wire)
         self.info = ConnectionInfo(cluster="test", address=address)
-        self.controller = Controller(router, "cluster-name", SchedulerConfig(), WIRE)
+        books = Books(Ledger(scheduler, Random(0)), Clock(), is_kept=False)
+        self.controller = Controller(router, CLUSTER, books, wire)
         self.router = router
         self.now = 1_000.0
 
@@ -141,11 +161,14 @@ class Kit:
         engine = self.peer("engine", codec.to_engine())
         engine.say(m.EngineHello(m.VERSION, token, nanny, 1, "elsewhere", {}))
         engine.number = engine.hear(m.Welcome).number
+        engine.is_engine = True
         return engine
 
     def results_of(self, engine: Peer) -> Peer:
         """The engine's second connection."""
-        return self.peer("", codec.to_engine(), engine.identity + b"/out")
+        results = self.peer("", codec.to_engine(), engine.identity + b"/out")
+        results.batches = engine.batches
+        return results
 
     def has_engine(self, engine: Peer) -> bool:
         return EngineId(engine.number) in self.controller.scheduler.engines
@@ -155,13 +178,25 @@ class Kit:
 
 
 @pytest.fixture
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
-    kit = Kit(tmp_path_factory.mktemp("c"))
-    yield kit
-    kit.close()
+def start_kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Kit]]:
+    """Makes a Kit with settings of its own."""
+    kits: list[Kit] = []
+
+    def start(**settings: Any) -> Kit:
+        kits.append(Kit(tmp_path_factory.mktemp("c"), **settings))
+        return kits[-1]
+
+    yield start
+    for kit in kits:
+        kit.close()
+
+
+@pytest.fixture
+def kit(start_kit: Callable[..., Kit]) -> Kit:
+    return start_kit()
 
 
 def ran(assigned: m.Assigned, index: int = 0, payload: bytes = b"result") -> m.Outcomes:
     """The outcome of a task that was assigned: its function returned."""
     task = assigned.tasks[index]
-    return m.Outcomes([ev.Outcome(task.task, task.attempt, ev.RAN, payload)])
+    return m.Outcomes(0, [ev.Outcome(task.task, task.attempt, ev.RAN, payload)])

@@ -109,6 +109,25 @@ def demo(
     raise typer.Exit(code)
 
 
+Durability = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW",
+        help="What was acknowledged survives: off: nothing; normal: the end of the controller; "
+        "full: also that of the host.",
+    ),
+]
+JournalPath = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="Where that is written. One that a controller left is taken over.",
+        show_default="in the cluster's own directory",
+    ),
+]
+
+
 @app.command()
 def start(
     engines: Annotated[
@@ -153,11 +172,14 @@ def start(
         list[str] | None,
         typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
     ] = None,
+    durability: Durability = "normal",
+    journal: JournalPath = None,
 ) -> None:
     """Start a cluster that stays, in the foreground, until Ctrl-C.
 
     It prints where its connection file is; programs connect to it with headway.Client(FILE),
-    or headway.Client(NAME).
+    or headway.Client(NAME). If its controller is killed, engines go on, and clients wait: the
+    same command with the same --name, or with the --journal that it printed, takes over.
 
     \b
     Example:
@@ -169,6 +191,8 @@ def start(
         from headway.cli.start import StartOptions, run
 
         run(
-            StartOptions(engines, name, listen, connection, scheme, hwm, resource or []),
+            StartOptions(
+                engines, name, listen, connection, scheme, hwm, resource or [], durability, journal
+            ),
             Console(highlight=False),
         )

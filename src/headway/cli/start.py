@@ -15,9 +15,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from headway.client.cluster import available_cores
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO
+from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
+from headway.core.events import AMOUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class StartOptions:
     scheme: str = "leastload"
     hwm: str = HWM_AUTO
     resources: list[str] = field(default_factory=list)
+    durability: str = NORMAL
+    journal: Path | None = None
 
 
 def parse_hwm(text: str) -> int | str:
@@ -59,16 +64,23 @@ def parse_resources(texts: list[str]) -> dict[str, float]:
             number = float(amount)
         except ValueError:
             number = -1.0
-        if not (name and equals and 0 <= number <= 1e12):
-            raise ValueError(f"--resource {text}: expected NAME=AMOUNT, such as gpu=2")
+        if not (name and equals and 0 <= number <= AMOUNT_MAX):
+            raise ValueError(
+                f"--resource {text}: expected NAME=AMOUNT, such as gpu=2, "
+                f"of at most {AMOUNT_MAX:,.0f}"
+            )
         found[name] = number
     return found
 
 
-def run(options: StartOptions, console: Console) -> None:
-    """Serve until told to stop."""
-    settings = Settings(
-        engines=(os.cpu_count() or 1) if options.engines is None else options.engines,
+def settings_of(options: StartOptions) -> Settings:
+    """What the controller is started with.
+
+    Raises:
+        ValueError: --hwm or --resource is not of its form.
+    """
+    return Settings(
+        engines=available_cores() if options.engines is None else options.engines,
         hwm=parse_hwm(options.hwm),
         scheme=options.scheme,
         resources=parse_resources(options.resources),
@@ -78,13 +90,23 @@ def run(options: StartOptions, console: Console) -> None:
         name=options.name,
         listen=options.listen,
         connection=str(options.connection) if options.connection is not None else None,
+        durability=options.durability,
+        journal=str(options.journal) if options.journal is not None else None,
     )
 
-    def on_ready(path: Path) -> None:
+
+def run(options: StartOptions, console: Console) -> None:
+    """Serve until told to stop."""
+    settings = settings_of(options)
+
+    def on_ready(path: Path, journal: Path | None) -> None:
         console.print(f"connection file: {path}", soft_wrap=True)
         # By its name it is found in its own directory alone.
         where = options.name if options.name and options.connection is None else str(path)
         console.print(f'in Python:       headway.Client("{where}")', soft_wrap=True)
+        if journal is not None:
+            again = f"--name {options.name}" if options.name else f"--journal {journal}"
+            console.print(f"if it is killed: headway start {again}", soft_wrap=True)
         console.print("stop it with Ctrl-C", soft_wrap=True)
 
     tune_garbage_collection()

@@ -64,6 +64,8 @@ class IoThread:
         self._began_at = time.monotonic()
         self._heard_at = self._sent_at = self._turned_at = self._began_at
         self._printer = Printer(self._label_of)
+        #: Outputs shown, of which the controller was not told yet.
+        self._shown = 0
         self._decoder = codec.to_client()
         self._dealer: zmq.Socket[bytes] | None = None
         #: Connections at whose other end we have said hello: at the first, before it is there.
@@ -83,6 +85,7 @@ class IoThread:
 
     def run(self) -> None:
         """Serve until it is over, then close everything."""
+        self._link.began.set()
         context: zmq.Context[zmq.Socket[bytes]] | None = None
         try:
             context = zmq.Context()
@@ -154,8 +157,13 @@ class IoThread:
             pass
 
     def _send_waiting(self) -> None:
+        if not self._presence.is_here:
+            return
+        if self._shown:
+            self._send(m.Shown(self._shown))
+            self._shown = 0
         session = self._link.session
-        if not (session.has_waiting or session.released) or not self._presence.is_here:
+        if not (session.has_waiting or session.released):
             return
         with self._link.lock:
             taken = session.take()
@@ -277,6 +285,7 @@ class IoThread:
         if not self._presence.welcome(welcome):
             return
         self._heartbeat_s = welcome.heartbeat_s
+        self._shown = 0  # the controller counts anew, too
         if link.number:
             self._come_back(welcome)
             if was_announced:
@@ -336,6 +345,7 @@ class IoThread:
     def _on_output(self, output: m.Output) -> None:
         if self._link.want_output:
             self._printer.show(output.lines)
+        self._shown += 1
 
     def _on_notice(self, notice: m.Notice) -> None:
         if notice.fatal:
@@ -347,9 +357,9 @@ class IoThread:
         reason = f": {bye.reason}" if bye.reason else ""
         raise errors.ConnectionLost(f"the cluster {self._link.cluster} was stopped{reason}")
 
-    def _label_of(self, task: TaskId) -> str:
+    def _label_of(self, task: TaskId) -> str | None:
         future = self._link.session.open.get(task)
-        return "" if future is None else future.label
+        return None if future is None else future.label
 
     # --- the end --------------------------------------------------------------------------------
 

@@ -1,10 +1,12 @@
 """The process of an embedded controller: starts it, again if need be, and stops it.
 
 Its stdin is its lifeline: while we live we hold the other end, and when that closes it stops,
-whichever way we ended. There is one such pipe for the life of the cluster, so that a child which
-inherits the controller's end sees ours, also when the controller was killed. On its stdout it
-writes one line of JSON when it is ready: where its connection file is, or why it did not start.
-What it writes on stderr is kept, the last of it, to be shown when it ends unasked.
+whichever way we ended. That end is ours, and not the Popen's, so that it closes also where Ctrl-C
+comes between the start of the process and the moment in which anybody knows of it. There is one
+such pipe for the life of the cluster: a child that inherits the controller's stdin sees our end,
+also when the controller was killed. On its stdout it writes one line of JSON when it is ready:
+where its connection file is, or why it did not start. What it writes on stderr is kept, the last
+of it, to be shown when it ends unasked.
 
 What this file must not know: ZeroMQ, tasks, threads.
 """
@@ -21,9 +23,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from headway.errors import StartError
+from headway.interpreter import module_command
 from headway.wire.connection import JOURNAL_FILE, remove_cluster_dir
 
 #: What is kept of its stderr: some screens of traceback.
@@ -35,34 +38,35 @@ _TERMINATE_GRACE_S = 2.0
 
 
 class ControllerProcess:
-    """A controller of our own, ready to be connected to."""
+    """A controller of our own: to be started, then connected to, and stopped."""
 
-    def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
-        """Start one, and wait until it is ready.
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        #: Whether one that is killed can be started again: it has a journal.
+        self.is_durable = settings.get("durability", "off") != "off"
+        self._tail = self._announcement = b""
+        self._is_ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        #: The two ends of its stdin: its own, for the next one, and ours.
+        self._lifeline_end: IO[bytes] | None = None
+        self._lifeline: IO[bytes] | None = None
+        self._pidfd: int | None = None
+        #: Where it can be found, once it is started; whether there may be a directory of it.
+        self.connection_file = Path()
+        self._has_dir = False
+        self._is_stopped = False
+
+    def start(self, timeout_s: float) -> None:
+        """Start it, and wait until it is ready. Call `stop` also if this raises anything.
 
         Raises:
             StartError: it ended, said why it can't start, or said nothing for `timeout_s`.
         """
-        self._settings = dict(settings)
-        #: Whether one that is killed can be started again: it has a journal.
-        self.is_durable = settings.get("durability", "off") != "off"
-        #: Where its connection file is; from when it is ready for the first time.
-        self.connection_file: Path
-        #: Whether there is a directory of its cluster.
-        self._has_dir = False
-        self._is_stopped = False
-        theirs, ours = os.pipe()
-        self._lifeline_end, self._lifeline = open(theirs, "rb", 0), open(ours, "wb", 0)  # noqa: SIM115 - closed by `stop`
-        try:
-            self._launch()
-        except BaseException:
-            self._close_lifeline()
-            raise
-        try:
-            self._wait_ready(timeout_s)
-        except BaseException:
-            self.stop(grace_s=0.0)
-            raise
+        its_end, our_end = os.pipe()
+        self._lifeline_end = os.fdopen(its_end, "rb", buffering=0)
+        self._lifeline = os.fdopen(our_end, "wb", buffering=0)
+        self._launch()
+        self._wait_ready(timeout_s)
 
     def restart(self) -> None:
         """Start it again, on its journal, after it has ended. Does not wait: see `hear_stdout`.
@@ -74,18 +78,16 @@ class ControllerProcess:
             raise StartError("it is being stopped")
         self._close_pipes()
         if self._settings.get("journal") is None:
-            # It was in the cluster's own directory, which the new one does not know yet.
+            # It is in the cluster's own directory, which the new one does not know yet.
             self._settings["journal"] = str(self.connection_file.parent / JOURNAL_FILE)
         self._launch()
 
     def _launch(self) -> None:
         self._tail = self._announcement = b""
         self._is_ready = False
-        # -P: a file of the current directory must not pass for a module of the library.
-        safe_path = [] if _is_run_from_source() else ["-P"]
-        command = [sys.executable, *safe_path, "-m", "headway.controller", "--embedded"]
+        command = [*module_command("headway.controller"), "--embedded"]
         try:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [*command, "--settings", json.dumps(self._settings)],
                 stdin=self._lifeline_end,
                 stdout=subprocess.PIPE,
@@ -96,7 +98,13 @@ class ControllerProcess:
             raise StartError(f"{sys.executable} can't be started: {error}") from None
         os.set_blocking(self.stdout_fd, False)
         os.set_blocking(self.stderr_fd, False)
-        self._pidfd = _open_pidfd(self.process.pid)
+        self._pidfd = _open_pidfd(self.pid)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; it must have been started."""
+        assert self._process is not None
+        return self._process
 
     @property
     def pid(self) -> int:
@@ -198,11 +206,13 @@ class ControllerProcess:
     def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
         """Make it end, and wait until it has: its lifeline, then SIGTERM, then SIGKILL.
 
-        It can be called again, from any thread, also after an interrupted call.
+        It can be called again, from any thread, also after an interrupted call, or before `start`.
         """
         self._is_stopped = True
         self._close_lifeline()
-        process = self.process
+        process = self._process
+        if process is None:  # not started; or if it was, it ends with its lifeline
+            return
         for ask, wait_s in (
             (None, grace_s),
             (process.terminate, _TERMINATE_GRACE_S),
@@ -228,8 +238,10 @@ class ControllerProcess:
             os.close(pidfd)
 
     def _close_lifeline(self) -> None:
-        self._lifeline.close()
-        self._lifeline_end.close()
+        for end in (self._lifeline, self._lifeline_end):
+            if end is not None:
+                with contextlib.suppress(OSError):
+                    end.close()
 
     def _wait_end(self, wait_s: float | None) -> bool:
         """Wait for its end, reading what it writes, so that a full pipe does not hold it up."""
@@ -252,11 +264,6 @@ class ControllerProcess:
         self._close_lifeline()
         self._close_pipes()
         self.process.returncode = 0  # it is not the child's to wait for
-
-
-def _is_run_from_source() -> bool:
-    """Whether headway is imported from the current directory, not from where it is installed."""
-    return Path(__file__).parents[2] == Path.cwd()
 
 
 def _open_pidfd(pid: int) -> int | None:

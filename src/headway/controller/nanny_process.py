@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
+
+from headway.interpreter import module_command
 
 #: How much of what a nanny says on stderr is kept, for the message that tells of its end.
 _TAIL_BYTES = 4_000
@@ -29,9 +30,10 @@ class NannyProcess:
         engine_command: Sequence[str],
         sys_path: Sequence[str],
         cwd: str | None,
+        survive: bool = False,
     ) -> None:
         arguments = [
-            *(sys.executable, "-m", "headway.engine.nanny"),
+            *module_command("headway.engine.nanny"),
             *("--connection", str(connection_file)),
             *("--engines", str(engines)),
             *("--resources", json.dumps(resources)),
@@ -48,6 +50,8 @@ class NannyProcess:
             stderr=self._stderr,
             start_new_session=True,
         )
+
+    identity = ""
 
     @property
     def pid(self) -> int:
@@ -82,3 +86,15 @@ class NannyProcess:
             self._process.kill()
             self._process.wait()
         self._stderr.close()
+
+
+def is_running(identity: str) -> bool:  # TEMPORARY
+    return False
+
+
+class AdoptedNanny:  # TEMPORARY
+    identity = ""
+
+    def __init__(self, identity: str) -> None: ...
+    def ended(self) -> str | None: ...
+    def close(self, timeout_s: float) -> None: ...

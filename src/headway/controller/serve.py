@@ -1,6 +1,9 @@
-"""One controller from start to end: directory, keys, socket, connection file, nanny, loop.
+"""One controller from start to end: journal, directory, socket, connection file, nanny, loop.
 
-What was made is unmade in the reverse order, whatever happened in between.
+What was made is unmade in the reverse order, whatever happened in between; but what the next
+controller of a durable cluster needs stays where it is when this one fails.
+
+What this file must not know: what peers say.
 """
 
 from __future__ import annotations
@@ -10,24 +13,35 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import msgspec
 import zmq
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from headway.config import HWM_AUTO, EngineConfig, SchedulerConfig, WireConfig
+from headway.controller.books import Books, Clock
+from headway.controller.journal import DURABILITIES, OFF, Journal
+from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
-from headway.controller.nanny_process import NannyProcess
+from headway.controller.nanny_process import AdoptedNanny, NannyProcess, is_running
+from headway.controller.recovery import Place, keys_of, recover
+from headway.errors import JournalError, StartError
 from headway.wire.endpoint import (
     CONNECTION_FILE,
+    JOURNAL_FILE,
     SOCKET_FILE,
     ConnectionInfo,
-    Keys,
+    adopt_cluster_dir,
     bind_router,
+    left_journal,
     make_cluster_dir,
     make_keys,
     remove_cluster_dir,
+    remove_connection_file,
     start_authenticator,
     write_connection_file,
 )
@@ -36,12 +50,18 @@ from headway.wire.endpoint import (
 _NANNY_STOP_S = EngineConfig().stop_grace_s + 3.0
 
 
+Ready = Callable[[Path, Path | None], None]
+
+
 class Settings(Struct, frozen=True):
     """What a controller is started with; `--settings` has it as JSON.
 
     `listen` is None for local sockets, or tcp://HOST[:PORT]. `connection` is where to write the
     connection file, None for the cluster's own directory. `engine_command` is the interpreter,
     with its arguments, that runs engines; `sys_path` and `cwd` are those of the client.
+    `durability` is off, normal (what was acknowledged survives the controller) or full (also the
+    host); `journal` is where it is written, None for a file in the cluster's own directory,
+    which goes with it. A journal that a controller left is taken over.
     """
 
     engines: int = 1
@@ -55,70 +75,194 @@ class Settings(Struct, frozen=True):
     name: str | None = None
     listen: str | None = None
     connection: str | None = None
+    durability: str = OFF
+    journal: str | None = None
 
 
-def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], None]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """What a controller begins with."""
+
+    place: Place
+    books: Books
+    epoch: int = 1
+    journal: Journal | None = None
+
+
+class _Undo(ExitStack):
+    """Undoes what was done, in the reverse order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: The next controller of this cluster finds things as they are.
+        self.is_left = False
+
+    def unless_left(self, undo: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Undo this only if nobody is to go on."""
+        self.callback(lambda: None if self.is_left else undo(*args, **kwargs))
+
+
+def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
     """Run a controller until it is told to stop; returns why it did.
 
     Parameters:
         settings: how.
         lifeline: a descriptor at whose end of file the controller stops, None for none.
-        on_ready: called with the path of the connection file once clients may connect.
+        on_ready: called with the paths of the connection file and of the journal, if there is
+            one, once clients may connect.
 
     Raises:
-        HeadwayError: it could not be started; the message says why.
+        HeadwayError: it could not be started, or can't go on; the message says why.
     """
     wire = WireConfig()
-    scheduler = SchedulerConfig(hwm=settings.hwm, scheme=settings.scheme, seed=settings.seed)
-    with ExitStack() as undo:
-        directory = make_cluster_dir(settings.name)
-        undo.callback(remove_cluster_dir, directory)
+    if ":" in settings.scheme:  # the user's own, from where the user's program imports
+        sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
+    with _Undo() as undo:
+        cluster = _open_cluster(settings, undo)
+        place, journal = cluster.place, cluster.journal
         context = zmq.Context()
         undo.callback(context.term)
-        keys: Keys | None = None
-        address = f"ipc://{directory / SOCKET_FILE}"
-        if settings.listen is not None:
-            keys = make_keys()
+        keys = keys_of(place)
+        if keys is not None:
             authenticator = start_authenticator(context, keys)
             undo.callback(authenticator.stop)
-            address = settings.listen
-        router, address = bind_router(context, address, keys, wire)
+        router, address = bind_router(context, place.address, keys, wire)
         undo.callback(router.close, linger=0)
-        cluster = uuid.uuid4().hex
-        path = Path(settings.connection) if settings.connection else directory / CONNECTION_FILE
-        write_connection_file(
-            path,
-            ConnectionInfo(
-                cluster=settings.name or directory.name,
-                address=address,
-                server_key=keys.server_public if keys else None,
-                client_public=keys.client_public if keys else None,
-                client_secret=keys.client_secret if keys else None,
-                pid=os.getpid(),
-            ),
+        path = Path(place.connection)
+        info = ConnectionInfo(
+            cluster=settings.name or Path(place.directory).name,
+            address=address,
+            server_key=keys.server_public if keys else None,
+            client_public=keys.client_public if keys else None,
+            client_secret=keys.client_secret if keys else None,
+            pid=os.getpid(),
         )
-        undo.callback(path.unlink, missing_ok=True)
-        nanny = None
-        if settings.engines:
-            nanny = NannyProcess(
-                path,
-                settings.engines,
-                resources=settings.resources,
-                engine_command=settings.engine_command,
-                sys_path=settings.sys_path,
-                cwd=settings.cwd,
-            )
-            undo.callback(nanny.close, _NANNY_STOP_S)
-        ended = nanny.ended if nanny is not None else lambda: None
-        if ":" in settings.scheme:  # the user's own, from where the user's program imports
-            sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
-        controller = Controller(router, cluster, scheduler, wire, lifeline, ended)
-        on_ready(path)
+        write_connection_file(path, info)
+        # Meanwhile a later cluster may have written its own to the same path.
+        undo.unless_left(remove_connection_file, path, info)
+        nanny = _look_after_nanny(settings, place, path, journal is not None)
+        if nanny is not None:
+            undo.unless_left(nanny.close, _NANNY_STOP_S)
+        if journal is not None:
+            identity = nanny.identity if nanny is not None else ""
+            journal.set_meta(place=structs.replace(place, address=address, nanny=identity))
+        controller = Controller(
+            router,
+            place.cluster,
+            cluster.books,
+            wire,
+            epoch=cluster.epoch,
+            journal=journal,
+            reconnect_s=_reconnect_s(settings, lifeline, wire),
+            lifeline=lifeline,
+            child_ended=nanny.ended if nanny is not None else lambda: None,
+            child_pid=nanny.pid if nanny is not None else 0,
+            engines_expected=settings.engines,
+        )
+        on_ready(path, journal.path if journal is not None else None)
         try:
             controller.run()
-        except Exception as error:
+        except BaseException as error:
             controller.stop_reason = f"the controller failed: {type(error).__name__}: {error}"
+            # Its peers wait for the next one, which has all that they were promised.
+            undo.is_left = journal is not None
             raise
         finally:
-            controller.close()
+            controller.close(say_bye=not undo.is_left)
         return controller.stop_reason or ""
+
+
+def _reconnect_s(settings: Settings, lifeline: int | None, wire: WireConfig) -> float:
+    """For how long peers try to come back."""
+    if settings.durability != OFF:
+        return wire.reconnect_s if lifeline is None else wire.reconnect_embedded_s
+    # What a controller knew is gone with it; but over TCP a connection may be lost alone.
+    return wire.heartbeat_timeout_s if settings.listen is not None else 0.0
+
+
+# --- the journal, and the place -----------------------------------------------------------------
+
+
+def _open_cluster(settings: Settings, undo: _Undo) -> _Cluster:
+    """A new cluster, or the one whose journal a controller left.
+
+    Raises:
+        StartError: it can't be opened, or is another than the settings say.
+    """
+    if settings.durability not in DURABILITIES:
+        known = ", ".join(DURABILITIES)
+        raise StartError(f"durability={settings.durability!r} is none of {known}")
+    config = SchedulerConfig(hwm=settings.hwm, scheme=settings.scheme, seed=settings.seed)
+    if settings.durability == OFF:
+        if settings.journal is not None:
+            raise StartError("a journal is written with durability normal or full, not off")
+        place = _new_place(settings, undo)
+        books = Books(Ledger(config, Random(config.seed)), Clock(), is_kept=False)
+        return _Cluster(place, books)
+    if settings.journal is None and (left := left_journal(settings.name)) is not None:
+        settings = structs.replace(settings, journal=str(left))
+    if settings.journal is None:
+        place = _new_place(settings, undo)
+        journal = Journal(Path(place.directory) / JOURNAL_FILE, settings.durability)
+        undo.callback(journal.close)
+        recovered = recover(journal, config)
+    else:
+        journal = Journal(settings.journal, settings.durability)
+        undo.callback(journal.close)
+        recovered = recover(journal, config)
+        if recovered.place is None:
+            place = _new_place(settings, undo)
+        else:
+            place = _same_place(settings, recovered.place, undo)
+    books = Books(recovered.ledger, recovered.clock, is_kept=True)
+    return _Cluster(place, books, recovered.epoch, journal)
+
+
+def _new_place(settings: Settings, undo: _Undo) -> Place:
+    directory = make_cluster_dir(settings.name)
+    undo.unless_left(remove_cluster_dir, directory)
+    connection = settings.connection or str(directory / CONNECTION_FILE)
+    address, keys = f"ipc://{directory / SOCKET_FILE}", None
+    if settings.listen is not None:
+        address, keys = settings.listen, asdict(make_keys())
+    return Place(uuid.uuid4().hex, str(directory), connection, address, keys)
+
+
+def _same_place(settings: Settings, place: Place, undo: _Undo) -> Place:
+    """The place that a controller left: its peers look for the next one there."""
+    directory = Path(place.directory)
+    if settings.name not in (None, directory.name):
+        raise JournalError(
+            f"the journal {settings.journal} is that of the cluster {directory.name!r}: its peers "
+            f"would not find it as {settings.name!r}. Leave out the name, or use another journal"
+        )
+    if (settings.listen is None) != (place.keys is None):
+        raise JournalError(
+            f"the journal {settings.journal} is that of a cluster at {place.address}, where its "
+            "peers look for it: start it with the same address"
+        )
+    adopt_cluster_dir(directory)
+    undo.unless_left(remove_cluster_dir, directory)
+    return place
+
+
+# --- the nanny ----------------------------------------------------------------------------------
+
+
+def _look_after_nanny(
+    settings: Settings, place: Place, connection_file: Path, survive: bool
+) -> NannyProcess | AdoptedNanny | None:
+    """The nanny of this host: the one that is there, or a new one; None if none is wanted."""
+    if place.nanny and is_running(place.nanny):
+        return AdoptedNanny(place.nanny)
+    if not settings.engines:
+        return None
+    return NannyProcess(
+        connection_file,
+        settings.engines,
+        resources=settings.resources,
+        engine_command=settings.engine_command,
+        sys_path=settings.sys_path,
+        cwd=settings.cwd,
+        survive=survive,
+    )

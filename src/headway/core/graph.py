@@ -34,6 +34,9 @@ from headway.core.states import FINAL_STATES, TaskState
 
 SUCCEEDED = TaskState.SUCCEEDED
 
+#: What a condition on a group may wait for.
+_ONS = (ON_SUCCESS, ON_FAILURE, ON_DONE)
+
 Edge = TypeVar("Edge", Condition, Condition | Group)
 
 
@@ -210,7 +213,10 @@ def note_member_end(group: Group, member: Task) -> Iterator[tuple[Condition, boo
         group.failed += 1
         if group.culprit is None:
             group.culprit = member.id
-    for on, by_threshold in group.waiting.items():
+    for on in _ONS:  # not in the order in which they came to be waited for: it has gaps
+        by_threshold = group.waiting.get(on)
+        if by_threshold is None:
+            continue
         hits = group_hits(group, on)
         if on & end:
             for condition in by_threshold.pop(hits, ()):

@@ -93,6 +93,13 @@ def write_connection_file(path: str | os.PathLike[str], info: ConnectionInfo) ->
         raise
 
 
+def remove_connection_file(path: str | os.PathLike[str], info: ConnectionInfo) -> None:
+    """Remove the file in which `info` was written, unless it is another's by now."""
+    with contextlib.suppress(ConnectionFileError, FileNotFoundError):
+        if read_connection_file(path) == info:
+            os.unlink(path)
+
+
 def read_connection_file(path: str | os.PathLike[str]) -> ConnectionInfo:
     """What `write_connection_file` wrote to `path`.
 
@@ -315,6 +322,23 @@ def make_cluster_dir(name: str | None) -> Path:
     return target
 
 
+def adopt_cluster_dir(path: Path) -> None:
+    """Go on in the directory of a cluster whose controller ended; made anew if it is gone.
+
+    Raises:
+        StartError: a cluster runs there, or it is not a directory of ours alone.
+    """
+    if os.path.lexists(path):
+        check_private(path)
+        owner = _owner(path)
+        if owner is not None:
+            raise StartError(f"another cluster runs in {path} (process {owner}): stop that first")
+    else:
+        for parent in (path.parent, path):
+            _make_private(parent)
+    (path / _OWNER_FILE).write_text(f"{os.getpid()}\n", encoding="ascii")
+
+
 def _root_for(name: str | None) -> Path:
     """The first root, made if missing, in which the path of a cluster's socket is not too long."""
     roots = _roots()
@@ -340,7 +364,22 @@ def _clear_stale(cluster_dir: Path) -> None:
             f"a cluster named {cluster_dir.name!r} runs already (process {owner}): stop "
             f"that (Ctrl-C where it was started, or `kill {owner}`), or choose another name"
         )
+    journal = cluster_dir / JOURNAL_FILE
+    if journal.is_file():
+        raise StartError(
+            f"a cluster named {cluster_dir.name!r} was killed, and left its journal: take it over "
+            f"with `headway start --name {cluster_dir.name}`, or remove {journal}, which loses "
+            "the tasks in it"
+        )
     remove_cluster_dir(cluster_dir)
+
+
+def left_journal(name: str | None) -> Path | None:
+    """The journal that a cluster called `name` left in its own directory when it was killed."""
+    if name is None or not _NAME.fullmatch(name):
+        return None
+    found = (root / name / JOURNAL_FILE for root in _existing_roots())
+    return next((path for path in found if path.is_file() and _owner(path.parent) is None), None)
 
 
 def _owner(cluster_dir: Path) -> int | None:

@@ -1,0 +1,326 @@
+"""Who comes, who comes back, who goes: the peers' hellos, and the loss of their connections.
+
+A peer that loses its connection is away, not gone: it keeps its number and what it has asked
+for, is told nothing, and when it says hello again it is told what it missed. It is gone when it
+says so, when its nanny does, when its process is not there any more, or when it has been away
+or silent for too long.
+
+What this file must not know: what peers say about tasks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from msgspec import structs
+
+from headway.config import WireConfig
+from headway.controller.books import Books
+from headway.controller.outbox import Outbox
+from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
+from headway.controller.printed import Unshown
+from headway.core import events as ev
+from headway.core.events import EngineId, format_engine_id
+from headway.errors import ProtocolError
+from headway.wire import codec
+from headway.wire import messages as m
+from headway.wire.codec import Buffer
+
+#: What a peer may say whose connection is new to us: it was there before, and knows it not.
+_ANY = (codec.from_client, codec.from_engine, codec.from_nanny)
+
+
+class Reception:
+    """Decides who is a peer.
+
+    Parameters:
+        send: sends frames to an identity; False if nobody is there.
+        notice: tells all clients something.
+        engine_died: told what a nanny says of an engine that ended while it had no connection.
+        is_dying: whether the end of an engine was reported, and is believed in a moment.
+        reconnect_s: how long peers try to come back to a controller that is away.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        epoch: int,
+        books: Books,
+        peers: Peers,
+        outbox: Outbox,
+        wire: WireConfig,
+        send: Callable[[bytes, list[Buffer]], bool],
+        notice: Callable[[str], None],
+        engine_died: Callable[[m.EngineDied, float], None],
+        is_dying: Callable[[EngineId], bool],
+        reconnect_s: float,
+    ) -> None:
+        self._cluster = cluster
+        self._epoch = epoch
+        self._books = books
+        self._peers = peers
+        self._outbox = outbox
+        self._wire = wire
+        self._send = send
+        self._notice = notice
+        self._engine_died = engine_died
+        self._is_dying = is_dying
+        self._reconnect_s = reconnect_s
+        self._hello = codec.hello()
+        self._any = [make() for make in _ANY]
+        self._host = socket.gethostname()
+
+    def expect(self, now: float) -> None:
+        """Expect back those that the ledger knows: this controller took over from another."""
+        ledger = self._books.ledger
+        for client, known in ledger.clients.items():
+            peer = ClientPeer(known.identity, client, known.hello, now, is_here=False)
+            self._peers.add(peer)
+        for engine, entry in ledger.engines.items():
+            self._peers.add(EnginePeer(entry.identity, engine, entry.hello, now, is_here=False))
+            self._books.tell(ev.EngineDraining(engine), now)
+
+    # --- hellos ----------------------------------------------------------------------------------
+
+    def introduce(self, identity: bytes, frames: list[bytes], now: float) -> None:
+        """Hear the first message on a connection, or the first after it was lost."""
+        own_identity = identity.removesuffix(m.RESULTS_SUFFIX)
+        try:
+            hello = self._hello.decode(frames)
+        except ProtocolError as error:
+            if self._is_of_some_peer(frames):
+                self.ask_who(own_identity)
+            else:
+                self.turn_away(identity, f"not a hello of headway protocol {m.VERSION}: {error}")
+            return
+        peer = self._peers.find(identity)
+        if hello.version != m.VERSION:
+            self.turn_away(
+                identity,
+                f"this peer speaks headway protocol {hello.version}, the controller {m.VERSION}: "
+                f"install the same version of headway on both",
+            )
+        elif identity != own_identity:
+            self.turn_away(
+                identity, f"a hello on a connection for results ({m.RESULTS_SUFFIX.decode()})"
+            )
+        elif hello.cluster and hello.cluster != self._cluster:
+            self.turn_away(
+                identity,
+                f"this is the cluster {self._cluster}, and no longer {hello.cluster}, to which "
+                "this peer belongs",
+            )
+        elif peer is not None:
+            self.welcome_back(peer, hello, now)
+        else:
+            self._welcome_new(identity, hello, now)
+
+    def _is_of_some_peer(self, frames: list[bytes]) -> bool:
+        for decoder in self._any:
+            try:
+                decoder.decode(frames)
+            except ProtocolError:
+                continue
+            return True
+        return False
+
+    def ask_who(self, identity: bytes) -> None:
+        """Ask who is there; an answer is a hello."""
+        self._send(identity, codec.encode(m.WhoAreYou()))
+
+    def _welcome_new(self, identity: bytes, hello: m.Hello, now: float) -> None:
+        peer: Peer
+        if isinstance(hello, m.NannyHello):
+            peer = NannyPeer(identity, hello, now)
+            self._greet(peer, 0, 0)
+            self._compare_engines(hello, now)
+        elif hello.cluster:
+            role = "client" if isinstance(hello, m.ClientHello) else "engine"
+            self.turn_away(
+                identity,
+                f"this {role} was given up while it was away: what it asked for was dropped"
+                if role == "client"
+                else f"this {role} was given up while it was away: its tasks run elsewhere",
+            )
+        elif isinstance(hello, m.ClientHello):
+            number = self._books.client_came(identity, hello, now)
+            peer = ClientPeer(identity, number, hello, now)
+            self._greet(peer, number, 0)
+        elif self._peers.is_dead(hello.token):
+            self.turn_away(identity, "this engine has ended, as its nanny says")
+        else:
+            nanny = self._peers.nannies.get(hello.nanny)
+            if nanny is not None:
+                nanny.has_started = True
+            engine = self._books.engine_came(identity, hello, now)
+            self._greet(EnginePeer(identity, engine, hello, now), engine, 0)
+
+    def _greet(self, peer: Peer, number: int, accepted: int) -> None:
+        if self._peers.find(peer.identity) is not peer:
+            self._peers.add(peer)
+        wire = self._wire
+        welcome = m.Welcome(
+            m.VERSION, self._cluster, self._epoch, number, wire.heartbeat_s,
+            wire.heartbeat_timeout_s, accepted, self._reconnect_s, peer.hello.nth,
+        )  # fmt: skip
+        self._outbox.greet(peer, welcome)
+
+    def welcome_back(self, peer: Peer, hello: m.Hello, now: float) -> None:
+        """A peer that we know says hello again: its connection was lost, or we ended meanwhile.
+
+        Raises:
+            ProtocolError: it says that it is another.
+        """
+        if type(hello) is not type(peer.hello) or _name_of(hello) != _name_of(peer.hello):
+            raise ProtocolError("a hello of another peer on its connection")
+        if hello.nth <= peer.hello.nth:
+            # It came twice. What the peer held then is no longer what it holds.
+            return
+        peer.heard_at_s = now
+        peer.is_here = True
+        peer.hello = hello
+        ledger = self._books.ledger
+        if isinstance(peer, ClientPeer):
+            # What it was shown of what was on its way, nobody will say.
+            peer.unshown = Unshown()
+            self._greet(peer, peer.number, ledger.clients[peer.number].batch)
+        elif isinstance(peer, EnginePeer):
+            self._greet(peer, peer.number, ledger.engines[peer.number].batch)
+            self._reconcile(peer, now)
+            peer.hello = structs.replace(peer.hello, held=[])
+        else:
+            self._greet(peer, 0, 0)
+            self._compare_engines(peer.hello, now)
+
+    def _reconcile(self, peer: EnginePeer, now: float) -> None:
+        """Take back what an engine was sent and never got."""
+        record = self._books.scheduler.engines[peer.number]
+        held = {(held.task, held.attempt) for held in peer.hello.held}
+        missing = [t.id for t in record.assigned.values() if (t.id, t.attempt) not in held]
+        if missing or record.recalling:
+            # Also of a recall, neither the question nor the answer may have arrived.
+            self._books.tell(ev.GaveBack(peer.number, missing), now)
+        self._books.tell(ev.EngineResumed(peer.number), now)
+        peer.functions.clear()
+        peer.dropped_functions.clear()
+        to_stop = [task.id for task in record.assigned.values() if task.cancelled]
+        if to_stop:
+            self._outbox.stop(peer.number, to_stop)
+
+    def _compare_engines(self, hello: m.NannyHello, now: float) -> None:
+        """What a nanny says of its engines, after it could not say so for a while."""
+        for died in hello.died:
+            self._engine_died(died, now)
+        if not hello.cluster:
+            return
+        living = {*hello.engines, *(died.token for died in hello.died)}
+        for peer in list(self._peers.engines.values()):
+            token = peer.hello.token
+            if peer.hello.nanny == hello.token and token not in living:
+                self._give_up(peer, "ended while its nanny had no connection", now)
+
+    # --- refusals --------------------------------------------------------------------------------
+
+    def turn_away(self, identity: bytes, reason: str) -> None:
+        """Tell `identity` that it is not heard, and why; and hear it no more."""
+        self._peers.ban(identity)
+        self._send(identity, codec.encode(m.Refused(reason)))
+
+    def refuse(self, peer: Peer, reason: str, now: float) -> None:
+        """`peer` broke the protocol: tell it so, and hear it no more."""
+        self.turn_away(peer.identity, reason)
+        self.lose(peer, f"broke the protocol: {reason}", now)
+
+    # --- away, and gone --------------------------------------------------------------------------
+
+    def is_away(self, peer: Peer, now: float) -> None:
+        """A message found nobody at `peer`'s end. It may come back."""
+        if self._peers.find(peer.identity) is not peer or not peer.is_here:
+            return
+        peer.is_here = False
+        peer.heard_at_s = now
+        if isinstance(peer, EnginePeer):
+            self._books.tell(ev.EngineDraining(peer.number), now)
+
+    def look_around(self, now: float, heard_s: float) -> None:
+        """Once a heartbeat: give signs of life, and see who gives none. All that was sent before
+        `heard_s` was heard."""
+        wire = self._wire
+        for peer in self._peers:
+            patience_s = wire.heartbeat_timeout_s if peer.is_here else wire.away_timeout_s
+            silent = peer.heard_at_s < heard_s - patience_s
+            if peer.is_here:
+                is_lost = silent and not self._is_alive_here(peer)
+            else:
+                is_lost = silent or self._is_alive_here(peer) is False
+            if is_lost:
+                self.lose(peer, self._how_lost(peer, patience_s), now)
+            elif not peer.is_here:
+                self.ask_who(peer.identity)
+            elif not isinstance(peer, EnginePeer):
+                self._outbox.say(peer, m.Ping())
+
+    def _how_lost(self, peer: Peer, patience_s: float) -> str:
+        if peer.is_here:
+            return f"was silent for {patience_s:g} s"
+        return "lost its connection, and did not come back"
+
+    def lose(self, peer: Peer, why: str, now: float) -> None:
+        """`peer` is gone, for a reason that nobody reported but the connection."""
+        if self._peers.find(peer.identity) is not peer:
+            return
+        if isinstance(peer, ClientPeer):
+            self._peers.remove(peer)
+            self._books.tell(ev.ClientLeft(peer.number), now)
+        elif isinstance(peer, EnginePeer):
+            self._give_up(peer, why, now)
+            nanny = self._peers.nannies.get(peer.hello.nanny)
+            if nanny is not None:
+                self._outbox.say(nanny, m.StopEngine(peer.hello.token, why, restart=True))
+        else:
+            self._peers.remove(peer)
+            for engine in self._peers.engines_of(peer):
+                if self._is_dying(engine.number):
+                    continue  # it is believed in its time, and ended as was reported
+                self._give_up(engine, f"was lost with its nanny, which {why}", now)
+
+    def _give_up(self, peer: EnginePeer, why: str, now: float) -> None:
+        """Nobody reported the end of this engine. If it lives, it shall know: its tasks run
+        elsewhere from now on, and it will get no others."""
+        if peer.is_here:
+            self._send(peer.identity, codec.encode(m.Refused(f"this engine {why}")))
+        self.lose_engine(peer, ev.EngineLeft(peer.number, ev.EngineEnd(why), known=False), now)
+
+    def lose_engine(self, peer: EnginePeer, event: ev.EngineLeft, now: float) -> None:
+        """An engine has ended, as `event` says."""
+        if self._peers.find(peer.identity) is peer:
+            self._peers.remove(peer)
+            self._books.tell(event, now)
+            if not event.end.wanted:
+                self._notice(f"engine {format_engine_id(peer.number)} {event.end.text}")
+
+    def _is_alive_here(self, peer: Peer) -> bool | None:
+        """Whether a client's process runs on this host: then it is busy, not gone. None if that
+        can't be said.
+
+        A task in C may hold the client's GIL for minutes. A nanny is never that busy, and of an
+        engine it is the nanny's heartbeats that give the signs of life: one that they have not
+        named for so long has ended, and the report of it was lost.
+        """
+        if not isinstance(peer, ClientPeer):
+            return None
+        if peer.hello.host != self._host or peer.hello.pid <= 0:
+            return None
+        try:
+            os.kill(peer.hello.pid, 0)
+        except (ProcessLookupError, OverflowError):  # none, or no number that a process can have
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+def _name_of(hello: m.Hello) -> str:
+    return hello.session if isinstance(hello, m.ClientHello) else hello.token
