@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,7 +214,10 @@ def test_an_engine_is_read_from_the_controllers_row_and_new_columns_do_no_harm()
 
 # --- which cluster ------------------------------------------------------------------------------
 
-NONE = dict.fromkeys(("engines", "hwm", "scheme", "seed", "resources", "python", "name"))
+DURABLE = {"durability": "normal"}
+NONE = dict.fromkeys(
+    ("engines", "hwm", "scheme", "seed", "resources", "python", "name", "durability", "journal")
+)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +242,7 @@ def test_where_comes_before_the_environment_and_engines_mean_a_new_cluster(
     [
         ("a", {"engines": 2}, {}, ValueError, "where='a' names a cluster that runs already"),
         ("a", {"hwm": 1, "seed": 1}, {}, ValueError, "hwm, seed are options of a new one"),
+        ("a", {"durability": "full"}, {}, ValueError, "while durability is an option of a new one"),
         (None, {"hwm": 1}, {"HEADWAY_CONNECTION": "b"}, ValueError, "HEADWAY_CONNECTION='b' names"),
         (3, {}, {}, TypeError, "where=3 is neither a path nor a name"),
         ("", {}, {}, ValueError, "is empty"),
@@ -266,6 +271,15 @@ def test_a_running_cluster_takes_no_options_of_a_new_one(where, given, environme
         ({"python": []}, ValueError, "python is empty"),
         ({"python": 3}, TypeError, "python=3 is neither"),
         ({"name": 3}, TypeError, "name=3 is not a string"),
+        ({"durability": 1}, TypeError, "durability=1 is not a string"),
+        ({"durability": True}, TypeError, "durability=True is not a string"),
+        ({"durability": "on"}, ValueError, "durability='on' is none of off, normal, full"),
+        ({"journal": "j.db"}, ValueError, "journal='j.db' is written with durability='normal' or"),
+        ({**DURABLE, "journal": 3}, TypeError, "journal=3 is not a path"),
+        ({**DURABLE, "journal": b"j"}, TypeError, "journal=b'j' is not a path"),
+        ({**DURABLE, "journal": ""}, ValueError, "journal='' is not the path of a file"),
+        ({**DURABLE, "journal": "/"}, ValueError, "journal='/' is not the path of a file"),
+        ({**DURABLE, "journal": "/no/j.db"}, ValueError, "there is no directory /no"),
     ],
 )
 def test_a_bad_option_of_a_new_cluster_is_refused_by_name_and_value(given, error, words):
@@ -279,6 +293,14 @@ def test_the_settings_of_a_new_cluster_are_complete():
     assert (settings["hwm"], settings["scheme"]) == (0, "pkg.mod:choose")
     assert (settings["engine_command"], settings["resources"]) == (["py"], {})
     assert "" not in settings["sys_path"]
+    assert (settings["durability"], settings["journal"]) == ("off", None)
+
+
+def test_a_journal_is_named_by_its_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("j.db", Path("j.db"), tmp_path / "j.db"):
+        settings = cluster.settings({**NONE, **DURABLE, "journal": name})
+        assert (settings["durability"], settings["journal"]) == ("normal", str(tmp_path / "j.db"))
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, math.nan, math.inf, None])

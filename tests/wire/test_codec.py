@@ -60,7 +60,8 @@ EXAMPLES: list[Any] = [
     m.ClientHello(1, "session", pid=9, host="here", want_output=False),
     m.EngineHello(1, "token", "nanny", 10, "here", {"gpu": 2.0}),
     m.NannyHello(1, "token", 11, "here"),
-    m.Welcome(1, "cluster", 2, 3, 1.0, 15.0),
+    m.Welcome(1, "cluster", 2, 3, 1.0, 15.0, 7, 60.0, 2),
+    m.WhoAreYou(),
     m.Refused("another version"),
     m.Ping(),
     m.Bye("done"),
@@ -74,8 +75,9 @@ EXAMPLES: list[Any] = [
         ],
         {DIGEST: b"function"},
     ),
-    m.Release([1, 2], [DIGEST]),
-    m.Cancel([1 << 40 | 1], queued_only=True),
+    m.Release(2, [1, 2], [DIGEST]),
+    m.Cancel(3, [1 << 40 | 1], queued_only=True),
+    m.Resume([1 << 40 | 1]),
     m.Ask(1, "explain", 7),
     m.Shown(3),
     m.Shutdown(),
@@ -98,12 +100,13 @@ EXAMPLES: list[Any] = [
     m.GiveBack([1, 2]),
     m.StopTasks([3]),
     m.Outcomes(
+        1,
         [
             Outcome(1, 1, 0, b"value", 1.0, 2.0),
             Outcome(2, 1, 1, b"error", 1.0, 2.0, ErrorInfo(["builtins.ValueError"], "no")),
-        ]
+        ],
     ),
-    m.Returned([4], [5, 6]),
+    m.Returned([m.Held(4, 1)], [5, 6]),
     m.Heartbeat([m.Vitals("token", 7, 1.5, 1 << 33), m.Vitals("other", None, 0.0, 0)]),
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),
@@ -208,7 +211,7 @@ def test_large_functions_arguments_and_inputs_of_an_assignment_come_back():
     [
         (
             codec.from_engine(),
-            m.Outcomes([Outcome(1, 1, 0, 0), Outcome(2, 1, 0, b"small"), Outcome(3, 1, 0, 1)]),
+            m.Outcomes(1, [Outcome(1, 1, 0, 0), Outcome(2, 1, 0, b"small"), Outcome(3, 1, 0, 1)]),
             lambda decoded: [outcome.payload for outcome in decoded.outcomes],
         ),
         (

@@ -69,6 +69,13 @@ class Net:
         self.closers.append(lambda: dealer.close(linger=0))
         return dealer
 
+    def connect_watched(
+        self, info: ConnectionInfo, identity: bytes = b"peer"
+    ) -> tuple[zmq.Socket[bytes], endpoint.Monitor]:
+        dealer, monitor = endpoint.connect_watched(self.peers_context, info, identity, WIRE)
+        self.closers += [lambda: dealer.close(linger=0), monitor.close]
+        return dealer, monitor
+
     def connect_without_keys(self, info: ConnectionInfo) -> zmq.Socket[bytes]:
         dealer = self.peers_context.socket(zmq.DEALER)
         self.closers.append(lambda: dealer.close(linger=0))
@@ -328,6 +335,90 @@ def test_keys_are_new_each_time():
     assert {len(key) for pair in keys for key in pair} == {40}
 
 
+# --- connections that are lost ------------------------------------------------------------------
+
+
+def wait_connection(monitor: endpoint.Monitor, number: int) -> None:
+    """Wait until there is a connection, and it is the one of this number."""
+
+    def is_there() -> bool:
+        monitor.look()
+        return monitor.is_connected and monitor.connections == number
+
+    wait_until(is_there)
+
+
+def wait_loss(monitor: endpoint.Monitor) -> None:
+    def is_lost() -> bool:
+        monitor.look()
+        return not monitor.is_connected
+
+    wait_until(is_lost)
+
+
+@pytest.fixture(params=["ipc", "tcp"])
+def cluster_at(request, network, socket_dir) -> tuple[str, endpoint.Keys | None]:
+    """The address of a cluster, and its keys: each time it binds, it is that."""
+    if request.param == "ipc":
+        return f"ipc://{socket_dir / 'controller.sock'}", None
+    network.authenticate()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{free.getsockname()[1]}", KEYS
+
+
+def test_a_watched_dealer_misses_no_connection_from_the_first_on(network, cluster_at):
+    # Given a controller that answers as fast as it can
+    router, info = network.bind(*cluster_at)
+    for n in range(20):
+        dealer, monitor = network.connect_watched(info, b"peer%d" % n)
+        # When it is heard
+        assert_talks(router, dealer, b"peer%d" % n)
+        # Then the monitor knows of the connection
+        monitor.look()
+        assert (monitor.is_connected, monitor.connections) == (True, 1)
+
+
+def test_the_end_of_a_connection_is_told_and_its_return(network, cluster_at):
+    router, info = network.bind(*cluster_at)
+    dealer, monitor = network.connect_watched(info)
+    assert_talks(router, dealer, b"peer")
+    # When the controller ends
+    router.close(linger=0)
+    wait_loss(monitor)
+    # And another one is there, at the same address
+    router, _ = network.bind(*cluster_at)
+    # Then both is told, and they talk
+    wait_connection(monitor, 2)
+    assert_talks(router, dealer, b"peer")
+    assert monitor.handshake_failure() is None
+
+
+def test_what_was_not_sent_on_a_lost_connection_is_not_sent_on_a_new_one(network, cluster_at):
+    # Given a peer that goes on sending when its controller has ended
+    router, info = network.bind(*cluster_at)
+    dealer, monitor = network.connect_watched(info)
+    assert_talks(router, dealer, b"peer")
+    router.close(linger=0)
+    wait_loss(monitor)
+    dealer.send(b"too late")
+    # When it lets the connection go, and begins another
+    endpoint.connect_anew(dealer, info)
+    router, _ = network.bind(*cluster_at)
+    wait_connection(monitor, 2)
+    # Then the next controller hears what it says from then on
+    assert_talks(router, dealer, b"peer")
+
+
+def test_a_connection_that_is_alive_can_be_begun_anew(network, cluster_at):
+    router, info = network.bind(*cluster_at)
+    dealer, monitor = network.connect_watched(info)
+    assert_talks(router, dealer, b"peer")
+    endpoint.connect_anew(dealer, info)
+    wait_connection(monitor, 2)
+    assert_talks(router, dealer, b"peer")
+
+
 # --- limits, and clusters that are gone ---------------------------------------------------------
 
 
@@ -382,6 +473,8 @@ def test_an_address_that_is_none_is_told(network):
         network.connect(dataclasses.replace(INFO, address="tcp://127.0.0.1:nonsense"))
     with pytest.raises(ConnectionLost, match="can't connect to"):
         network.connect(dataclasses.replace(INFO, server_key="x" * 39))
+    with pytest.raises(ConnectionLost, match=r"can't connect to tcp://127.0.0.1:nonsense: "):
+        network.connect_watched(dataclasses.replace(INFO, address="tcp://127.0.0.1:nonsense"))
 
 
 def test_a_controller_that_starts_later_at_its_address_is_found(network, socket_dir):

@@ -18,7 +18,7 @@ from headway import errors
 from headway.client import cluster, dependency, options
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
-from headway.client.link import Link
+from headway.client.link import ANSWER_S, Link
 from headway.client.options import EngineInfo
 from headway.client.session import Function
 from headway.client.view import View, wait_accepted
@@ -57,6 +57,11 @@ class Client:
         python: the command of the engines' interpreter; default: the one that runs this.
         timeout_s: seconds to start and to connect.
         name: of the embedded cluster, for other clients to connect to it.
+        durability: whether the embedded cluster survives the death of its controller: "off"
+            (default), "normal", or "full", which writes each step to the disk before it counts.
+            It is started again, engines go on, and futures resolve.
+        journal: the file in which a durable controller keeps what it must not forget. It stays
+            when the cluster has ended. Default: one that goes with the cluster.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -79,6 +84,8 @@ class Client:
         python: str | Sequence[str] | None = None,
         timeout_s: float = 30.0,
         name: str | None = None,
+        durability: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -92,6 +99,8 @@ class Client:
             "resources": resources,
             "python": python,
             "name": name,
+            "durability": durability,
+            "journal": journal,
         }
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
@@ -391,16 +400,17 @@ class Client:
     def _check_may_wait(self, future: Future[Any]) -> None:
         self._link.check_may_wait(f"task {future.id}")
 
-    def _ask_state(self, future: Future[Any]) -> str:
+    def _ask_state(self, future: Future[Any], timeout_s: float = ANSWER_S) -> str:
         """The state of an open task; "" if it can't be asked, or is not known (yet, any more)."""
-        return str(self._ask_task(future).get("state", ""))
+        return str(self._ask_task(future, timeout_s).get("state", ""))
 
-    def _ask_task(self, future: Future[Any]) -> dict[str, Any]:
+    def _ask_task(self, future: Future[Any], timeout_s: float) -> dict[str, Any]:
         """What the controller knows of an open task; {} where `_ask_state` is ""."""
-        if self._link.is_io_thread or self._link.refusal is not None:
+        link = self._link
+        if link.is_io_thread or link.is_away or link.refusal is not None:
             return {}
         try:
-            facts: dict[str, Any] = self._link.ask("task", future.node)
+            facts: dict[str, Any] = link.ask("task", future.node, timeout_s)
         except errors.HeadwayError:
             return {}
         return {} if facts["state"] == "unknown" else facts
@@ -433,7 +443,8 @@ class Client:
         """Wait until it is known whether `future` was cancelled."""
         step_s = 0.005
         while not future.done():
-            facts = self._ask_task(future)
+            left_s = deadline_at - time.monotonic()
+            facts = self._ask_task(future, max(left_s, step_s))
             state = facts.get("state", "")
             if state == "cancelled" and isinstance(future, _Stranger):
                 return True

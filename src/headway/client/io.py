@@ -1,8 +1,11 @@
 """The background thread of a client: the one owner of the socket.
 
-It alone sends, hears, settles futures and runs their callbacks. In each turn it hears what has
-arrived, sends what waits, and sees to it that the controller and, where that is ours, its
-process are alive.
+It alone sends, hears, settles futures and runs their callbacks. In each turn it looks at the
+connection, hears what has arrived, sends what waits, and sees to it that the controller and,
+where that is ours, its process are alive.
+
+When the connection was lost, or the controller asks who we are, it says hello again. From then
+until it is welcomed it sends nothing else, and hears only what decides whether it will be.
 
 What this file must not know: what a task's payload means.
 """
@@ -30,12 +33,12 @@ from headway.client.futures import (
     settle,
 )
 from headway.client.printing import Printer
-from headway.client.spawn import ControllerProcess
+from headway.client.watch import Watch
 from headway.core.events import TaskId
 from headway.core.problems import KIND_CANCELLED, Problem
 from headway.wire import codec
 from headway.wire import messages as m
-from headway.wire.endpoint import Monitor, connect_dealer
+from headway.wire.endpoint import Monitor, connect_anew, connect_watched
 
 if TYPE_CHECKING:
     from headway.client.link import Link
@@ -45,8 +48,8 @@ _log = logging.getLogger("headway.client")
 #: Messages heard in one turn, before what waits is sent.
 _HEARD_MAX = 100
 
-#: Seconds between looks at the controller's process, where the system does not tell of its end.
-_PROCESS_POLL_S = 0.5
+#: What is heard while the controller is away: all else belongs to what was before.
+_HEARD_AWAY = frozenset({m.Welcome, m.Refused, m.WhoAreYou, m.Ping, m.Bye})
 
 
 class IoThread:
@@ -54,16 +57,22 @@ class IoThread:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._presence = link.presence
+        #: Our own name, the same however often we connect.
+        self._token = uuid.uuid4().hex
         self._heartbeat_s = link.wire.heartbeat_s
-        self._heartbeat_timeout_s = link.wire.heartbeat_timeout_s
-        self._heard_at = self._sent_at = self._polled_at = self._turned_at = time.monotonic()
+        self._began_at = time.monotonic()
+        self._heard_at = self._sent_at = self._turned_at = self._began_at
         self._printer = Printer(self._label_of)
         #: Outputs shown, of which the controller was not told yet.
         self._shown = 0
         self._decoder = codec.to_client()
         self._dealer: zmq.Socket[bytes] | None = None
+        #: Connections at whose other end we have said hello: at the first, before it is there.
+        self._greeted = 1
         self._on: dict[type, Callable[[Any], None]] = {
             m.Welcome: self._on_welcome,
+            m.WhoAreYou: lambda _: self._say_hello(),
             m.Refused: self._on_refused,
             m.Accepted: self._on_accepted,
             m.Results: self._on_results,
@@ -100,35 +109,29 @@ class IoThread:
 
     def _serve(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         link = self._link
-        token = uuid.uuid4().hex
-        self._dealer = dealer = connect_dealer(
-            context, link.info, b"client-" + token.encode(), link.wire
-        )
-        monitor = Monitor(dealer)
-        poller = zmq.Poller()
-        poller.register(dealer, zmq.POLLIN)
-        poller.register(link.wake_reader.fileno(), zmq.POLLIN)
-        poller.register(monitor.socket, zmq.POLLIN)
-        if link.process is not None:
-            poller.register(link.process.stderr_fd, zmq.POLLIN)
-            if link.process.end_fd is not None:
-                poller.register(link.process.end_fd, zmq.POLLIN)
-        host = net.gethostname()
-        self._send(m.ClientHello(m.VERSION, token, os.getpid(), host, link.want_output))
-        began_at = time.monotonic()
+        identity = b"client-" + self._token.encode()
+        dealer, monitor = connect_watched(context, link.info, identity, link.wire)
+        self._dealer = dealer
         try:
+            poller = zmq.Poller()
+            poller.register(dealer, zmq.POLLIN)
+            poller.register(link.wake_reader.fileno(), zmq.POLLIN)
+            poller.register(monitor.socket, zmq.POLLIN)
+            watch = Watch(link.process, poller) if link.process is not None else None
+            self._say_hello()
             while link.refusal is None and not link.is_stopping:
+                self._look_at_connection(monitor)
                 heard = self._hear(dealer)
                 self._send_waiting()
-                self._check_life(heard, monitor, began_at)
-                if link.number and not monitor.socket.closed:
-                    # ZeroMQ's own reconnects are not for us to hear of.
-                    poller.unregister(monitor.socket)
-                    monitor.close()
+                self._check_life(heard, monitor)
+                if watch is not None:
+                    self._check_process(watch)
                 if not heard:
-                    self._sleep(poller)
+                    self._sleep(poller, watch)
         finally:
             monitor.close()
+
+    # --- hearing and sending --------------------------------------------------------------------
 
     def _hear(self, dealer: zmq.Socket[bytes]) -> bool:
         """Hear what has arrived; whether anything had."""
@@ -139,18 +142,28 @@ class IoThread:
             except zmq.Again:
                 break
             message = self._decoder.decode(frames)
-            self._on[type(message)](message)
+            kind = type(message)
+            if self._presence.is_here or kind in _HEARD_AWAY:
+                self._on[kind](message)
             heard += 1
         if heard:
             self._heard_at = time.monotonic()
         return heard > 0
 
+    def _hear_all(self) -> None:
+        """Hear all that has arrived, before the connection is let go, or a new one begins."""
+        assert self._dealer is not None
+        while self._link.refusal is None and self._hear(self._dealer):
+            pass
+
     def _send_waiting(self) -> None:
+        if not self._presence.is_here:
+            return
         if self._shown:
             self._send(m.Shown(self._shown))
             self._shown = 0
         session = self._link.session
-        if not (session.has_waiting or session.released) or not self._link.number:
+        if not (session.has_waiting or session.released):
             return
         with self._link.lock:
             taken = session.take()
@@ -164,51 +177,90 @@ class IoThread:
         self._dealer.send_multipart(codec.encode(message, large), zmq.NOBLOCK, copy=not large)
         self._sent_at = time.monotonic()
 
-    def _check_life(self, heard: bool, monitor: Monitor, began_at: float) -> None:
+    def _say_hello(self) -> None:
         link = self._link
+        hello = m.ClientHello(
+            m.VERSION,
+            self._token,
+            os.getpid(),
+            net.gethostname(),
+            link.want_output,
+            link.cluster if link.number else "",
+            self._presence.hello(),
+        )
+        self._send(hello)
+
+    # --- whether the controller is there --------------------------------------------------------
+
+    def _look_at_connection(self, monitor: Monitor) -> None:
+        monitor.look()
+        if monitor.connections > self._greeted:
+            self._hear_all()  # what came on the one before: hello makes an end of that
+            self._greeted = monitor.connections
+            self._say_hello()
+        elif self._presence.is_here and not monitor.is_connected:
+            self._lose()
+
+    def _lose(self) -> None:
+        """The connection is lost, or as good as lost: begin another."""
+        self._hear_all()  # the last results, or a Bye
+        if self._link.refusal is None:
+            assert self._dealer is not None
+            connect_anew(self._dealer, self._link.info)
+            self._presence.leave(time.monotonic() - self._heard_at)
+
+    def _check_life(self, heard: bool, monitor: Monitor) -> None:
+        presence = self._presence
         now = time.monotonic()
-        if now - self._turned_at > self._heartbeat_timeout_s / 3:
+        passed_s = now - self._turned_at
+        self._turned_at = now
+        if passed_s > presence.heartbeat_timeout_s / 3:
             # We ourselves were held up (stopped, or by a callback): others get another chance.
             self._heard_at = now
-        self._turned_at = now
-        if link.process is not None and now - self._polled_at >= _PROCESS_POLL_S:
-            self._polled_at = now
-            self._check_process(link.process)
-        if not link.number:
+        presence.pass_time(passed_s)
+        if not self._link.number:
+            self._check_first_welcome(now, monitor)
+        elif presence.is_here:
+            if now - self._sent_at >= self._heartbeat_s:
+                self._send(m.Ping())
+            # After hearing nothing only: what came while a callback ran counts.
+            if not heard and now - self._heard_at > presence.heartbeat_timeout_s:
+                self._lose()
+        if presence.is_given_up and self._link.number:
             failure = monitor.handshake_failure()
-            if failure is not None:
-                raise errors.ConnectionLost(
-                    f"the controller at {link.info.address} refused our key: {failure}"
-                )
-            if now - began_at > link.timeout_s:
-                raise errors.ConnectionLost(
-                    f"no controller answered at {link.info.address} within {link.timeout_s:g} s"
-                )
-            return
-        if now - self._sent_at >= self._heartbeat_s:
-            self._send(m.Ping())
-        # After hearing nothing only: what came while a callback ran counts.
-        if not heard and now - self._heard_at > self._heartbeat_timeout_s:
+            raise errors.ConnectionLost(presence.end() + (f" ({failure})" if failure else ""))
+        if presence.is_to_be_announced:
+            presence.is_announced = True
+            _log.warning("%s", presence.absence())
+
+    def _check_first_welcome(self, now: float, monitor: Monitor) -> None:
+        info, timeout_s = self._link.info, self._link.timeout_s
+        failure = monitor.handshake_failure()
+        if failure is not None:
             raise errors.ConnectionLost(
-                f"the controller at {link.info.address} has said nothing for "
-                f"{now - self._heard_at:.1f} s"
+                f"the controller at {info.address} refused our key: {failure}"
+            )
+        if now - self._began_at > timeout_s:
+            raise errors.ConnectionLost(
+                f"no controller answered at {info.address} within {timeout_s:g} s"
             )
 
-    def _check_process(self, process: ControllerProcess) -> None:
-        process.drain_stderr()
-        end = process.end_text()
-        if end is not None and self._dealer is not None:
-            while self._hear(self._dealer):  # its last results and its Bye come first
-                if self._link.refusal is not None:
-                    return
-            raise errors.ConnectionLost(end)
+    def _check_process(self, watch: Watch) -> None:
+        link = self._link
+        if not watch.has_ended(time.monotonic()):
+            return
+        self._lose()  # its last results and its Bye come first
+        if link.refusal is None and not link.is_stopping:
+            watch.restart(time.monotonic())
+            self._presence.leave()
+            self._presence.is_announced = True  # by the watch
 
-    def _sleep(self, poller: zmq.Poller) -> None:
-        link, process = self._link, self._link.process
-        wait_s = self._heartbeat_s / 2 if link.number else min(0.1, link.timeout_s)
+    def _sleep(self, poller: zmq.Poller, watch: Watch | None) -> None:
+        link, is_here = self._link, self._presence.is_here
+        wait_s = self._heartbeat_s / 2 if is_here else min(0.1, link.timeout_s)
         link.is_asleep = True
         # Who put something in before this line did not wake us, who does so after it will.
-        if link.is_stopping or (link.session.has_waiting and link.number):
+        if link.is_stopping or (link.session.has_waiting and is_here):
             link.is_asleep = False
             return
         ready = poller.poll(int(wait_s * 1000))
@@ -217,30 +269,48 @@ class IoThread:
             if source == link.wake_reader.fileno():
                 with contextlib.suppress(BlockingIOError):
                     link.wake_reader.recv(4096)
-            elif process is None:
-                continue
-            elif source == process.end_fd:
-                self._check_process(process)
-            elif source == process.stderr_fd and not process.drain_stderr():
-                poller.unregister(source)
-                self._polled_at = 0.0  # look at the process now
+            elif watch is not None:
+                watch.on_readable(source)
 
     # --- what the controller says ---------------------------------------------------------------
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
+        link = self._link
         if welcome.version != m.VERSION:
             raise errors.ProtocolError(
-                f"the controller at {self._link.info.address} speaks version {welcome.version}, "
+                f"the controller at {link.info.address} speaks version {welcome.version}, "
                 f"and this client version {m.VERSION}"
             )
-        if self._link.number:
-            raise errors.ProtocolError("the controller sent a second welcome")
-        self._link.cluster = welcome.cluster
+        was_announced = self._presence.is_announced
+        if not self._presence.welcome(welcome):
+            return
         self._heartbeat_s = welcome.heartbeat_s
-        self._heartbeat_timeout_s = welcome.heartbeat_timeout_s
-        self._link.session.welcome(welcome.number)
-        self._link.number = welcome.number
-        self._link.welcomed.set()
+        self._shown = 0  # the controller counts anew, too
+        if link.number:
+            self._come_back(welcome)
+            if was_announced:
+                where = link.info.address
+                _log.warning("the controller at %s is back (epoch %d)", where, welcome.epoch)
+        else:
+            link.cluster = welcome.cluster
+            link.session.welcome(welcome.number)
+            link.number = welcome.number
+            link.welcomed.set()
+
+    def _come_back(self, welcome: m.Welcome) -> None:
+        """Say again what may have been lost, then go on."""
+        link = self._link
+        if welcome.cluster != link.cluster or welcome.number != link.number:
+            raise errors.ConnectionLost(
+                f"at {link.info.address} there is now the cluster {welcome.cluster}, in which this "
+                f"is client {welcome.number}; its tasks are those of client {link.number} of the "
+                f"cluster {link.cluster}, which is gone"
+            )
+        with link.room:
+            again = link.session.resend(welcome.accepted) + link.session.resume_messages()
+            link.room.notify_all()
+        for message, large in again:
+            self._send(message, large)
 
     def _on_refused(self, refused: m.Refused) -> None:
         if not self._link.number:
@@ -251,6 +321,7 @@ class IoThread:
         with self._link.room:
             self._link.session.accepted(accepted.batch)
             self._link.room.notify_all()
+        self._presence.progress()
 
     def _on_results(self, message: m.Results) -> None:
         if self._printer.holds_any:
@@ -262,6 +333,7 @@ class IoThread:
             future = pop(result.task, None)
             if future is not None:
                 ends.append((future, result))
+        self._presence.progress()
         settle(ends)
 
     def _on_answer(self, answer: m.Answer) -> None:
@@ -310,6 +382,8 @@ class IoThread:
                 stack.callback(context.term)
             if self._dealer is not None:
                 # It lingers for a bounded time (see endpoint.py) if there is somebody to hear it.
-                stack.callback(self._dealer.close, None if was_open else 0)
+                is_here = self._presence.is_here
+                stack.callback(self._dealer.close, None if was_open and is_here else 0)
                 with contextlib.suppress(zmq.Again):  # nobody is there to hear it
-                    self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))
+                    if is_here:
+                        self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))

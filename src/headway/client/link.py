@@ -23,6 +23,7 @@ from headway import errors
 from headway.client import forks
 from headway.client.futures import KIND_CONNECTION, Future, exception_of, settle
 from headway.client.io import IoThread
+from headway.client.presence import Presence
 from headway.client.session import Function, Session
 from headway.client.spawn import ControllerProcess
 from headway.config import WireConfig
@@ -41,8 +42,9 @@ _JOIN_S = 15.0
 #: How long a thread that was started takes to begin at most.
 _BEGIN_S = 1.0
 
-#: A question that the controller has not answered by then is given up.
-_ANSWER_S = 30.0
+#: A question that the controller has not answered by then is given up. One that is put while the
+#: controller is away waits for it, but not longer.
+ANSWER_S = 30.0
 
 
 class Link:
@@ -63,6 +65,8 @@ class Link:
         self.want_output = want_output
         self.timeout_s = timeout_s
         self.session: Session[Future[Any]] = Session(wire)
+        #: Written by the io thread alone.
+        self.presence = Presence(info.address, wire.heartbeat_timeout_s)
         #: Reentrant: a signal handler or a finalizer may submit at any point.
         self.lock = threading.RLock()
         #: Told when the window opens.
@@ -165,11 +169,17 @@ class Link:
             self.session.cancel(tasks, queued_only)
         self._wake()
 
-    def ask(self, what: str, node: TaskId | None = None) -> Any:
+    @property
+    def is_away(self) -> bool:
+        """Whether the controller can't be asked just now: it is away, and may come back."""
+        return self.number != 0 and not self.presence.is_here
+
+    def ask(self, what: str, node: TaskId | None = None, timeout_s: float = ANSWER_S) -> Any:
         """The body of the controller's answer.
 
         Raises:
             HeadwayError: it could not answer, in its words, or the connection ended.
+            ConnectionLost: there was no answer within `timeout_s`.
             RuntimeError: this is a callback, which would wait for itself.
         """
         self.check_may_wait("this question")
@@ -185,12 +195,14 @@ class Link:
             number = self.session.ask(what, node, put)
         self._wake()
         try:
-            if not arrived.wait(_ANSWER_S):
+            if not arrived.wait(timeout_s):
+                why = f": {self.presence.absence()}" if self.is_away else ""
                 raise errors.ConnectionLost(
-                    f"the controller did not answer {what!r} within {_ANSWER_S:g} s"
+                    f"there was no answer to {what!r} within {timeout_s:.3g} s{why}"
                 )
         finally:
-            self.session.forget_question(number)
+            with self.lock:
+                self.session.forget_question(number)
         if answers[0].error:
             self.check_open()
             raise errors.HeadwayError(answers[0].error)

@@ -52,7 +52,9 @@ __all__ = [
     "Monitor",
     "adopt_cluster_dir",
     "bind_router",
+    "connect_anew",
     "connect_dealer",
+    "connect_watched",
     "find_connection_file",
     "left_journal",
     "make_cluster_dir",
@@ -248,6 +250,34 @@ def connect_dealer(
         ConnectionLost: the address is `ipc://`, and nobody listens there; or it is `tcp://` and
             `info` has no keys.
     """
+    dealer = _make_dealer(context, info, identity, wire)
+    _connect(dealer, info)
+    return dealer
+
+
+def connect_watched(
+    context: zmq.Context[zmq.Socket[bytes]],
+    info: ConnectionInfo,
+    identity: bytes,
+    wire: WireConfig,
+) -> tuple[zmq.Socket[bytes], Monitor]:
+    """As `connect_dealer`, with a Monitor that misses nothing, not even the first connection."""
+    dealer = _make_dealer(context, info, identity, wire)
+    monitor = Monitor(dealer)
+    try:
+        _connect(dealer, info)
+    except BaseException:
+        monitor.close()
+        raise
+    return dealer, monitor
+
+
+def _make_dealer(
+    context: zmq.Context[zmq.Socket[bytes]],
+    info: ConnectionInfo,
+    identity: bytes,
+    wire: WireConfig,
+) -> zmq.Socket[bytes]:
     if info.address.startswith("ipc://"):
         _check_listening(info.cluster, info.address.removeprefix("ipc://"))
     elif info.server_key is None or info.client_public is None or info.client_secret is None:
@@ -264,14 +294,37 @@ def connect_dealer(
             dealer.setsockopt(zmq.CURVE_SERVERKEY, info.server_key.encode())
             dealer.setsockopt(zmq.CURVE_PUBLICKEY, info.client_public.encode())
             dealer.setsockopt(zmq.CURVE_SECRETKEY, info.client_secret.encode())
+    except BaseException as error:
+        dealer.close(linger=0)
+        if isinstance(error, zmq.ZMQError):
+            raise _cant_connect(info, error) from None
+        raise
+    return dealer
+
+
+def _connect(dealer: zmq.Socket[bytes], info: ConnectionInfo) -> None:
+    try:
         dealer.connect(info.address)
     except zmq.ZMQError as error:
         dealer.close(linger=0)
-        raise ConnectionLost(f"can't connect to {info.address}: {_words(error)}") from None
-    except BaseException:
-        dealer.close(linger=0)
-        raise
-    return dealer
+        raise _cant_connect(info, error) from None
+
+
+def _cant_connect(info: ConnectionInfo, error: zmq.ZMQError) -> ConnectionLost:
+    return ConnectionLost(f"can't connect to {info.address}: {_words(error)}")
+
+
+def connect_anew(dealer: zmq.Socket[bytes], info: ConnectionInfo) -> None:
+    """Let the connection of `dealer` go, with all that was not sent on it, and begin another.
+
+    ZeroMQ connects again by itself, too, but then sends first what still waited, of which the
+    beginning may be lost. First receive what came: that goes as well.
+    """
+    linger_ms = dealer.getsockopt(zmq.LINGER)
+    dealer.setsockopt(zmq.LINGER, 0)  # else the old connection is revived, to send the rest
+    dealer.disconnect(info.address)
+    dealer.setsockopt(zmq.LINGER, linger_ms)
+    dealer.connect(info.address)
 
 
 def _check_listening(cluster: str, path: str) -> None:
@@ -302,18 +355,24 @@ _EVENT = struct.Struct("=Hi")  # of a monitor's message: the event, its value
 
 
 class Monitor:
-    """Tells whether a dealer's handshake failed: ZeroMQ by itself tries again, in silence.
+    """Tells what becomes of a dealer's connection: ZeroMQ by itself tries again, in silence.
 
-    Make it right after `connect_dealer`, use it in the dealer's thread, close it before the
-    dealer. `socket` becomes readable when there is news, so that it can be polled.
+    Make it right after `connect_dealer`, or with `connect_watched`, use it in the dealer's
+    thread, close it before the dealer. `socket` becomes readable when there is news, so that it
+    can be polled.
     """
 
     def __init__(self, dealer: zmq.Socket[bytes]) -> None:
         self._dealer = dealer
         self._broken = 0
         self._failure: str | None = None
+        #: Whether there is a connection, and how many there have been since the monitor was made:
+        #: as of the last `look`.
+        self.is_connected = False
+        self.connections = 0
         events = (
-            zmq.EVENT_HANDSHAKE_SUCCEEDED
+            zmq.EVENT_DISCONNECTED
+            | zmq.EVENT_HANDSHAKE_SUCCEEDED
             | zmq.EVENT_HANDSHAKE_FAILED_AUTH
             | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
             | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -327,14 +386,22 @@ class Monitor:
 
         Never waits.
         """
+        self.look()
+        return self._failure
+
+    def look(self) -> None:
+        """Hear the news. Never waits."""
         while not self.socket.closed and self.socket.poll(0):
             event, value = _EVENT.unpack(self.socket.recv_multipart()[0])
             self._hear(event, value)
-        return self._failure
 
     def _hear(self, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._broken, self._failure = 0, None
+            self.is_connected = True
+            self.connections += 1
+        elif event == zmq.EVENT_DISCONNECTED:
+            self.is_connected = False
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._failure = f"wrong key: the controller does not know ours (status {value})"
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
