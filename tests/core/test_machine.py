@@ -229,6 +229,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.happens(ev.Released(story.client(), nodes))
         self.place()
 
+    @rule(data=st.data())
+    def client_returns(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        client, tasks = story.client(), story.nodes(4)
+        tasks = [id_ for id_ in tasks if not isinstance(self.model.known(id_), ModelGroup)]
+        out: list[Command] = []
+        note(f"{self.now}: redeliver({client}, {tasks})")
+        self.core.redeliver(client, tasks, out)
+        said = []
+        for id_ in tasks:
+            task = self.model.task(id_)
+            if task is None or task.client != client:
+                said.append((id_, TaskState.LOST, problems.KIND_LOST))
+            elif task.is_final:
+                said.append((id_, task.state, task.problem))
+        assert all(isinstance(c, Deliver) and c.client == client for c in out)
+        assert [(c.task, c.state, c.problem.kind if c.problem else None) for c in out] == said
+        self.compare([])
+
     # --- engines -------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.model.engines) < 4)

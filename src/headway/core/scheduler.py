@@ -18,7 +18,7 @@ tasks may be placeable; `place` sees to these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -26,10 +26,10 @@ from typing import Any
 from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
-from headway.core.commands import Command, StopTask
-from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
+from headway.core.commands import Command, Deliver, StopTask
+from headway.core.events import DEFAULT_OPTIONS, ClientId, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
-from headway.core.life import Life
+from headway.core.life import Life, delivery
 from headway.core.prefetch import limit_of, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
@@ -148,6 +148,20 @@ class Scheduler:
         lane.leave(task)
         self._life.seat(task, engine, now, out)
         return True
+
+    def redeliver(self, client: ClientId, tasks: Iterable[TaskId], out: Commands) -> None:
+        """Tell a client that lost its connection how those of `tasks` ended that have ended.
+
+        It hears of the others when they end. One that is not known, or not this client's, is
+        LOST to it. This changes nothing in the scheduler.
+        """
+        for task_id in tasks:
+            task = self.tasks.get(task_id)
+            if task is None or task.client != client:
+                problem = words.unknown(task_id)
+                out.append(Deliver(client, task_id, TaskState.LOST, None, None, problem))
+            elif task.state in FINAL_STATES:
+                out.append(delivery(task))
 
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""
