@@ -14,6 +14,7 @@
         ConnectionFileError     a connection file is missing, unreadable or not one
       ProtocolError             a peer speaks garbage, or another version
       StartError                the controller or its engines did not start
+      ReplayError               a journal or a snapshot does not fit the scheduler that reads it
       InvariantViolation        a bug in headway: please report it
 
 A task's own exception is raised as itself, with a RemoteTraceback as its cause.
@@ -87,6 +88,11 @@ class ProtocolError(HeadwayError):
 
 class StartError(HeadwayError):
     """Raised when the controller or its engines did not start."""
+
+
+class ReplayError(HeadwayError):
+    """Raised when what was written down of a scheduler does not lead to a state of one: it is cut,
+    was mixed with another's, or was written by another version or with other settings."""
 
 
 class InvariantViolation(HeadwayError):

@@ -282,7 +282,11 @@ class Lanes:
             while lane.count and lane.room:
                 engine = lane.room.choose(rng)
                 yield lane.take(), engine
-        placeable.clear()
+        self.all_placed()
+
+    def all_placed(self) -> None:
+        """No task waits any more that an engine has room for."""
+        self.placeable.clear()
         if len(self._lanes) > _EMPTY_LANES_MAX and self._told > 2 * len(self._lanes):
             # Telling the lanes has cost more than a look at all of them: many may be empty.
             self._drop_empty_lanes()

@@ -6,7 +6,9 @@
 
 It is a pure state machine: the time is an argument, chance comes from the `rng` that it was
 given, and what it wants done is appended to `out`. The same object serves the native wire, the
-IPython.parallel wire, the simulator and recovery.
+IPython.parallel wire, the simulator and recovery, which tells it the same events again, and what
+`place` then did (`place_as`). What is asked between them (`next_deadline_s`, `redeliver`,
+`statistics`, `explain`) makes no difference to what it does next.
 
 What happens to a task is in life.py; here is which of its steps an event asks for, and what a
 peer may say. An event about a task that has moved on is stale: it is counted, and changes
@@ -33,6 +35,7 @@ from headway.core.life import Life, delivery
 from headway.core.prefetch import limit_of, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
+from headway.core.replay import choices_made
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
 from headway.core.states import FINAL_STATES, Cause, TaskState
 from headway.core.statistics import Statistics
@@ -120,6 +123,16 @@ class Scheduler:
         """Place every task that can be placed: afterwards no task waits that an engine has
         room for."""
         for task, engine in self.lanes.choices(self._rng):
+            self._life.seat(task, engine, now, out)
+
+    def place_as(self, seats: Iterable[tuple[TaskId, EngineId]], now: float, out: Commands) -> None:
+        """Place what `place` once placed at this point, as a journal tells: each task with its
+        engine, in the same order. Chance is not asked, nor is the scheme.
+
+        Raises:
+            ReplayError: the placements do not fit this state. It is of no use any more.
+        """
+        for task, engine in choices_made(self, seats):
             self._life.seat(task, engine, now, out)
 
     def place_task(
