@@ -162,6 +162,14 @@ class Lane:
             for _, task in filter(is_living, self._queues[-priority]):
                 yield task
 
+    def by_party(self) -> Iterator[Task]:
+        """The tasks here, the highest priority first; of fair turns, party after party."""
+        for priority in sorted(self._priorities):
+            queue = self._queues[-priority]
+            in_order = queue.by_party() if isinstance(queue, FairQueue) else iter(queue)
+            for _, task in filter(is_living, in_order):
+                yield task
+
     def order_key(self) -> tuple[int, int]:
         """What decides between lanes: the head's priority, then its place in time."""
         task = self.head()
@@ -212,7 +220,10 @@ class Lanes:
             and not options.resources
         ):
             return self.common
-        restriction = Restriction.of(task)
+        return self.lane_like(Restriction.of(task))
+
+    def lane_like(self, restriction: Restriction) -> Lane:
+        """The lane of that restriction."""
         return self._lanes.get(restriction) or self._new_lane(restriction)
 
     def push(self, task: Task, lane: Lane, front: bool) -> None:
@@ -223,6 +234,13 @@ class Lanes:
         else:
             self.back += 1
             lane.push(task, self.back, front=False)
+        if lane.room:
+            self.placeable[lane] = None
+
+    def put_back(self, task: Task, lane: Lane) -> None:
+        """Queue `task` as it was when a snapshot was made: those of a lane come in the order of
+        `Lane.by_party`, each with the ticket that it has."""
+        lane.push(task, task.ticket, front=False)
         if lane.room:
             self.placeable[lane] = None
 
