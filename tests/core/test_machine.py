@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -28,22 +27,21 @@ from headway.core import invariants, problems
 from headway.core.commands import Assign, Command, Deliver, DropFunction, Recall, StopTask
 from headway.core.events import (
     ClientId,
-    ConditionSpec,
     EngineEnd,
     EngineId,
-    ErrorInfo,
     GroupSpec,
     Outcome,
     TaskId,
-    TaskOptions,
-    TaskSpec,
 )
 from headway.core.explain import explain
+from headway.core.same import same_state
 from headway.core.scheduler import Scheduler
+from headway.core.snapshot import dump, load, pack, unpack
 from headway.core.states import ON_ENGINE_STATES, TaskState
 from tests.core.model import Model
 from tests.core.model_facts import ModelGroup, Said
 from tests.core.recall_watch import RecallWatch
+from tests.core.story import TIMES_S, Story, outcome
 
 EXAMPLES = int(os.environ.get("HEADWAY_EXAMPLES", "0"))
 
@@ -59,105 +57,11 @@ def _may_take_long() -> None:
 
 SCHEMES = ["leastload", "lru", "twobin", "weighted", "plainrandom"]
 SCHEMES += ["tests.core.own_schemes:mostload", "tests.core.own_schemes:moody"]
-STATUSES = [*[ev.RAN] * 6, *[ev.RAISED] * 3, ev.REFUSED, ev.STOPPED, ev.OVERRAN]
-#: Halves and quarters, so that sums are exact.
-TIMES_S = [0.25, 0.5, 1.0, 3.0]
 #: What a run takes: under hwm "auto" an engine is then given from 2 to 4 tasks.
 RUNS_S = [0.5, 0.0, 0.25, 1.0]
 RECALL_AFTER_S = 0.5
 RESOURCES = [{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.0}]
-NEEDS = [{"gpu": 1.0}, {"gpu": 2.0}, {"ram": 3.0}, {"gpu": 1.0, "ram": 1.0}]
-ERRORS = [ErrorInfo(["a.Flaky", "builtins.Exception"], "x"), ErrorInfo(["a.Bad"], "y"), None]
 SHARED = b"a function of all"
-
-T = TypeVar("T")
-
-
-class Story:
-    """Draws what happens next. The simplest choice comes first: Hypothesis shrinks towards it."""
-
-    def __init__(self, data: st.DataObject, machine: SchedulerMachine) -> None:
-        self._data = data
-        self._machine = machine
-        self.model = machine.model
-
-    def pick(self, choices: Sequence[T]) -> T:
-        return self._data.draw(st.sampled_from(choices))
-
-    def some(self, choices: Sequence[T], most: int, least: int = 0) -> list[T]:
-        return self._data.draw(
-            st.lists(st.sampled_from(choices), min_size=least, max_size=most)
-            if choices
-            else st.just([])
-        )
-
-    def once_in(self, times: int) -> bool:
-        return self._data.draw(st.integers(0, times - 1)) == times - 1
-
-    def client(self) -> ClientId:
-        """Mostly one that is here."""
-        here = sorted(self.model.clients)
-        return self.pick(here) if here and not self.once_in(30) else ClientId(99)
-
-    def engine(self) -> EngineId:
-        """Mostly one that is here."""
-        here = sorted(self.model.engines)
-        return self.pick(here) if here and not self.once_in(30) else EngineId(99)
-
-    def nodes(self, most: int) -> list[TaskId]:
-        """Tasks and groups: mostly some that go well, or else any that ever were, or never."""
-        nodes = list(reversed(self.model.nodes))
-        if self.once_in(10):
-            return self.some([*nodes, ev.task_id(ClientId(1), 1_000)], most)
-        return self.some([node for node in nodes if self._goes_well(node)], most)
-
-    def _goes_well(self, id_: TaskId) -> bool:
-        node = self.model.known(id_)
-        spoilt = (TaskState.IMPOSSIBLE, TaskState.CANCELLED, TaskState.TIMED_OUT)
-        return node is not None and (isinstance(node, ModelGroup) or node.state not in spoilt)
-
-    def condition(self) -> ConditionSpec:
-        need, on = self.pick([ev.NEED_ALL, 1, 2]), self.pick([1, 3, 1, 3, 2])
-        upstreams = self.nodes(4)
-        if not self.once_in(10):
-            need = min(need, len(set(upstreams)))
-        if self.once_in(60):
-            need, on = self.pick([(-1, 1), (1, 0), (1, 4), (9, 1)])
-        return ConditionSpec(upstreams, need, on)
-
-    def options(self) -> TaskOptions | None:
-        if self.once_in(3):
-            return None
-        targets = None
-        if self.once_in(4):
-            targets = self.some(range(self._machine.engines_ever + 1), 3, least=1)
-        return TaskOptions(
-            targets=[EngineId(n) for n in targets] if targets else None,
-            wait_for_engines=self.once_in(3),
-            timeout_s=self.pick([*[None] * 8, *TIMES_S]),
-            retries=self.pick([1, 0, 3]),
-            retry_on=self.pick([None, None, None, ["a.Flaky"]]),
-            backoff_s=self.pick([0.0, 0.5]),
-            crash_limit=self.pick([3, 1, 2]),
-            at_most_once=self.once_in(6),
-            priority=self.pick([0, 0, 1, -1]),
-            resources=self.pick(NEEDS) if self.once_in(4) else None,
-            retry_elsewhere=self.once_in(4),
-        )
-
-    def task(self, id_: TaskId, batch: list[TaskId]) -> TaskSpec:
-        """A task; `batch` has the ids of its batch, itself among them."""
-        inputs = self.nodes(2) if self.once_in(4) else []
-        after = self.condition() if self.once_in(2) else None
-        follow = self.condition() if self.once_in(3) else None
-        if self.once_in(6):
-            inputs += self.some(batch, 1)
-        if follow is not None and not self.once_in(8):  # mostly without groups, as clients do
-            tasks = [u for u in follow.upstreams if not isinstance(self.model.known(u), ModelGroup)]
-            follow = ConditionSpec(tasks, min(follow.need, len(set(tasks))), follow.on)
-        if not self.once_in(8):
-            inputs = [u for u in inputs if not isinstance(self.model.known(u), ModelGroup)]
-        return TaskSpec(id_, self.pick([0, 1]), b"args", inputs, after, follow, self.options())
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -237,6 +141,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.happens(ev.Released(story.client(), nodes))
         self.place()
 
+    @rule(data=st.data())
+    def client_returns(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        client, tasks = story.client(), story.nodes(4)
+        tasks = [id_ for id_ in tasks if not isinstance(self.model.known(id_), ModelGroup)]
+        out: list[Command] = []
+        note(f"{self.now}: redeliver({client}, {tasks})")
+        self.core.redeliver(client, tasks, out)
+        said = []
+        for id_ in tasks:
+            task = self.model.task(id_)
+            if task is None or task.client != client:
+                said.append((id_, TaskState.LOST, problems.KIND_LOST))
+            elif task.is_final:
+                said.append((id_, task.state, task.problem))
+        assert all(isinstance(c, Deliver) and c.client == client for c in out)
+        assert [(c.task, c.state, c.problem.kind if c.problem else None) for c in out] == said
+        self.compare([])
+
     # --- engines -------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.model.engines) < 4)
@@ -287,7 +210,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for id_ in engine.assigned[: story.pick([1, 2, 4])]:
             task = self.model.task(id_)
             assert task is not None
-            outcomes.append(_outcome(story, id_, task.attempt, run_s))
+            outcomes.append(outcome(story, id_, task.attempt, run_s))
         self.happens(ev.Finished(engine.id, outcomes))
         self.place(unless=batched)
 
@@ -385,7 +308,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for id_ in tasks:
             task = self.model.task(id_)
             attempt = task.attempt if task is not None else 1
-            outcomes.append(_outcome(story, id_, attempt - story.pick([1, 0])))
+            outcomes.append(outcome(story, id_, attempt - story.pick([1, 0])))
         self.happens(ev.Finished(engine, outcomes))
 
     def _client_comes_or_goes(self, story: Story) -> None:
@@ -430,8 +353,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for id_ in story.some(self._queued(), 1) or story.nodes(1):
             task = self.model.task(id_)
             attempt = task.attempt if task is not None else 1
-            outcome = _outcome(story, id_, attempt - story.pick([0, 0, 1]))
-            self.happens(ev.LateOutcome(outcome))
+            late = outcome(story, id_, attempt - story.pick([0, 0, 1]))
+            self.happens(ev.LateOutcome(late))
 
     def _is_undelivered(self, story: Story) -> None:
         engine = story.engine()
@@ -459,6 +382,15 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert among is None or loads[command.engine] == min(loads.values())
             self.recalls.assigned(command.engine, self.now)
             self.model.assign(command.task.id, command.engine, in_turn=False)
+        self.compare([])
+
+    @rule()
+    def the_core_goes_on_from_a_snapshot(self) -> None:
+        note(f"{self.now}: a snapshot")
+        old = self.core
+        packed = [pack(part) for part in dump(old)]
+        self.core = load(map(unpack, packed), old.config, Random(len(self.batches)))
+        assert not (difference := same_state(old, self.core)), difference
         self.compare([])
 
     # --- the two together ----------------------------------------------------------------------
@@ -572,12 +504,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         task = self.model.task(id_)
         assert task is not None
         return task.attempt
-
-
-def _outcome(story: Story, id_: TaskId, attempt: int, run_s: float = 0.0) -> Outcome:
-    status = story.pick(STATUSES)
-    error = story.pick(ERRORS) if status == ev.RAISED else None
-    return Outcome(id_, attempt, status, b"payload", run_s=run_s, error=error)
 
 
 def _own(client: ClientId) -> bytes:

@@ -20,7 +20,7 @@ from headway.core import events as ev
 from headway.core.commands import Command
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.core.scheduler import Scheduler
-from headway.errors import JournalError, ProtocolError
+from headway.errors import JournalError, ProtocolError, ReplayError
 from headway.wire import codec
 from headway.wire import messages as m
 
@@ -79,7 +79,10 @@ class Ledger:
             self.apply(entry, record.now, out)
         pairs = record.placements
         seats = [(TaskId(pairs[i]), EngineId(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2)]
-        self.scheduler.place_as(seats, record.now, out)
+        try:
+            self.scheduler.place_as(seats, record.now, out)
+        except ReplayError as error:
+            raise JournalError(str(error)) from error
 
     def apply(self, entry: en.Entry, now: float, out: Commands) -> None:
         """Do again what one entry says.

@@ -16,7 +16,7 @@ scheduler walks along the graph with a list, not with recursion.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import TypeVar
 
@@ -161,6 +161,11 @@ def add_edge(edges: list[Edge], edge: Edge) -> None:
         if 2 * sum(_is_dead(e) for e in sample) >= len(sample):
             edges[:] = [e for e in edges if not _is_dead(e)]
     edges.append(edge)
+
+
+def living_edges(edges: Iterable[Edge]) -> Iterator[Edge]:
+    """`edges` without those to tasks that have ended, in the same order."""
+    return (edge for edge in edges if not _is_dead(edge))
 
 
 def _is_dead(edge: Condition | Group) -> bool:

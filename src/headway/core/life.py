@@ -39,12 +39,16 @@ from headway.errors import InvariantViolation
 
 WAITING, READY = TaskState.WAITING, TaskState.READY
 ASSIGNED, RUNNING = TaskState.ASSIGNED, TaskState.RUNNING
-SUCCEEDED = TaskState.SUCCEEDED
 
 Commands = list[Command]
 
 #: The dependents of a task that ended without any. Nobody appends to those of a final task.
 _NONE_WAIT: list[Condition | Group] = []
+
+
+def delivery(task: Task) -> Deliver:
+    """What its client is told of the end of `task`."""
+    return Deliver(task.client, task.id, task.state, task.result, task.engine, task.problem)
 
 
 class Life:
@@ -177,10 +181,9 @@ class Life:
             self.timers.disarm(task.id, Timer.QUEUE_TIMEOUT)
         if options.backoff_s:
             self.timers.disarm(task.id, Timer.BACKOFF)
-        if task.state is SUCCEEDED:
-            task.result = payload
+        task.result = payload
         if task.client in self.clients:
-            out.append(Deliver(task.client, task.id, task.state, payload, task.engine, problem))
+            out.append(delivery(task))
         if task.conditions is not None:
             self._let_go(task, task.conditions)
         self.functions.unuse(task, out)

@@ -168,6 +168,14 @@ class Lane:
             for _, task in filter(is_living, self._queues[-priority]):
                 yield task
 
+    def by_party(self) -> Iterator[Task]:
+        """The tasks here, the highest priority first; of fair turns, party after party."""
+        for priority in sorted(self._priorities):
+            queue = self._queues[-priority]
+            in_order = queue.by_party() if isinstance(queue, FairQueue) else iter(queue)
+            for _, task in filter(is_living, in_order):
+                yield task
+
     def order_key(self) -> tuple[int, int]:
         """What decides between lanes: the head's priority, then its place in time."""
         task = self.head()
@@ -220,7 +228,10 @@ class Lanes:
             and not options.resources
         ):
             return self.common
-        restriction = Restriction.of(task)
+        return self.lane_like(Restriction.of(task))
+
+    def lane_like(self, restriction: Restriction) -> Lane:
+        """The lane of that restriction."""
         return self._lanes.get(restriction) or self._new_lane(restriction)
 
     def is_hopeless(self, lane: Lane) -> bool:
@@ -245,6 +256,18 @@ class Lanes:
             lane.push(task, self.back, front=False)
         if lane.room:
             self.placeable[lane] = None
+
+    def put_back(self, task: Task, lane: Lane) -> None:
+        """Queue `task` as it was when a snapshot was made: those of a lane come in the order of
+        `Lane.by_party`, each with the ticket that it has."""
+        lane.push(task, task.ticket, front=False)
+        if lane.room:
+            self.placeable[lane] = None
+
+    @property
+    def expected(self) -> list[EngineId]:
+        """The engines that are being started, in order."""
+        return sorted(self._expected)
 
     def engines_expected(self, engines: list[EngineId]) -> None:
         """These are being started."""
@@ -312,7 +335,11 @@ class Lanes:
             while lane.count and lane.room:
                 engine = lane.room.choose(rng)
                 yield lane.take(), engine
-        placeable.clear()
+        self.all_placed()
+
+    def all_placed(self) -> None:
+        """No task waits any more that an engine has room for."""
+        self.placeable.clear()
         if len(self._lanes) > _EMPTY_LANES_MAX and self._told > 2 * len(self._lanes):
             # Telling the lanes has cost more than a look at all of them: many may be empty.
             self._drop_empty_lanes()

@@ -65,6 +65,17 @@ class Recalls:
         if self._queued.pop(engine.id, None) is not None:
             del self._engines[engine.id]
 
+    def standing(self) -> tuple[list[EngineId], list[tuple[EngineId, float]]]:
+        """The idle engines, and those with tasks queued, each with its time: both in order."""
+        return list(self._idle), list(self._queued.items())
+
+    def put_back(self, idle: Iterable[Engine], queued: Iterable[tuple[Engine, float]]) -> None:
+        """These stand behind the others again, as in a snapshot."""
+        self._idle.update((engine.id, engine) for engine in idle)
+        for engine, at_s in queued:
+            self._queued[engine.id] = at_s
+            self._engines[engine.id] = engine
+
     def next_s(self) -> float | None:
         """When an engine will have been silent for too long while another idles; None for never."""
         if not self._idle or not self._queued or self._recall_after_s == inf:

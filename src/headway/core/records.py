@@ -64,6 +64,8 @@ class Task:
     ticket: int = 0
     #: Where it is, or where it ended.
     engine: EngineId | None = None
+    #: What it returned, or the pickled exception that it raised: kept as long as the record, so
+    #: that a client that comes back can be told again.
     result: Payload | None = None
     problem: Problem | None = None
     #: Unfinished tasks that need this one's record: it can't be forgotten before they end.

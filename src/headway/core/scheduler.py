@@ -6,7 +6,9 @@
 
 It is a pure state machine: the time is an argument, chance comes from the `rng` that it was
 given, and what it wants done is appended to `out`. The same object serves the native wire, the
-IPython.parallel wire, the simulator and recovery.
+IPython.parallel wire, the simulator and recovery, which tells it the same events again, and what
+`place` then did (`place_as`). What is asked between them (`next_deadline_s`, `redeliver`,
+`statistics`, `explain`) makes no difference to what it does next.
 
 What happens to a task is in life.py; here is which of its steps an event asks for, and what a
 peer may say. An event about a task that has moved on is stale: it is counted, and changes
@@ -18,7 +20,7 @@ tasks may be placeable; `place` sees to these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -26,14 +28,15 @@ from typing import Any
 from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
-from headway.core.commands import Command, Recall, StopTask
-from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
+from headway.core.commands import Command, Deliver, Recall, StopTask
+from headway.core.events import DEFAULT_OPTIONS, ClientId, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
-from headway.core.life import Life
+from headway.core.life import Life, delivery
 from headway.core.prefetch import limit_of, load_max, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
 from headway.core.ready import Lane
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
+from headway.core.replay import choices_made
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
 from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, Cause, TaskState
 from headway.core.statistics import Statistics
@@ -127,23 +130,15 @@ class Scheduler:
         for task, engine in self.lanes.choices(self._rng):
             self._life.seat(task, engine, now, out)
 
-    def place_as(self, seats, now, out):  # TEMPORARY: see branch core-snapshot
-        for task, engine in seats:
-            if not self.place_task(task, now, out, [engine]):
-                raise ValueError((task, engine))
+    def place_as(self, seats: Iterable[tuple[TaskId, EngineId]], now: float, out: Commands) -> None:
+        """Place what `place` once placed at this point, as a journal tells: each task with its
+        engine, in the same order. Chance is not asked, nor is the scheme.
 
-    def redeliver(self, client, tasks, out):  # TEMPORARY
-        from headway.core.commands import Deliver
-        from headway.core.problems import Problem
-
-        for i in tasks:
-            t = self.tasks.get(i)
-            if t is None:
-                out.append(
-                    Deliver(client, i, TaskState.LOST, None, None, Problem("lost", "unknown"))
-                )
-            elif t.state in FINAL_STATES:
-                out.append(Deliver(client, i, t.state, t.result, t.engine, t.problem))
+        Raises:
+            ReplayError: the placements do not fit this state. It is of no use any more.
+        """
+        for task, engine in choices_made(self, seats):
+            self._life.seat(task, engine, now, out)
 
     def place_task(
         self, task_id: TaskId, now: float, out: Commands, among: Collection[EngineId] | None = None
@@ -172,9 +167,19 @@ class Scheduler:
         self._life.seat(task, engine, now, out)
         return True
 
-    def tell_lanes(self) -> None:
-        """Bring the room of `lanes` up to date, for who looks at them between the verbs."""
-        self._life.tell_lanes()
+    def redeliver(self, client: ClientId, tasks: Iterable[TaskId], out: Commands) -> None:
+        """Tell a client that lost its connection how those of `tasks` ended that have ended.
+
+        It hears of the others when they end. One that is not known, or not this client's, is
+        LOST to it. This changes nothing in the scheduler.
+        """
+        for task_id in tasks:
+            task = self.tasks.get(task_id)
+            if task is None or task.client != client:
+                problem = words.unknown(task_id)
+                out.append(Deliver(client, task_id, TaskState.LOST, None, None, problem))
+            elif task.state in FINAL_STATES:
+                out.append(delivery(task))
 
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""

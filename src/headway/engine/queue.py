@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from headway.core.events import TaskId
 from headway.engine.runner import Function
-from headway.wire.messages import Assignment
+from headway.wire.messages import Assignment, Held
 
 
 class Assigned(NamedTuple):
@@ -70,13 +70,17 @@ class TaskQueue:
         with self._lock:
             self._begun = None
 
-    def give_back(self, tasks: Sequence[TaskId]) -> tuple[list[TaskId], list[TaskId]]:
+    def give_back(self, tasks: Sequence[TaskId]) -> tuple[list[Held], list[TaskId]]:
         """Take out those of `tasks` that have not begun: they will not run here. And the rest."""
-        given: list[TaskId] = []
+        given: list[Held] = []
         begun: list[TaskId] = []
         with self._lock:
             for task in tasks:
-                (begun if self._waiting.pop(task, None) is None else given).append(task)
+                item = self._waiting.pop(task, None)
+                if item is None:
+                    begun.append(task)
+                else:
+                    given.append(Held(task, item.assignment.attempt))
         return given, begun
 
     def stop(self, tasks: Sequence[TaskId]) -> tuple[list[Assigned], Assigned | None]:

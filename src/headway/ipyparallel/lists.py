@@ -60,7 +60,6 @@ class EngineLists:
 
     def indices_for(self, job: Job, available: Sequence[int]) -> list[int]:
         """Those of the available engines on which `job`, if it is ready, may run now."""
-        self._bridge.core.tell_lanes()
         task = self._bridge.task(job)
         if task is None or task.lane is None:
             return []
@@ -84,7 +83,6 @@ class EngineLists:
         #: Lanes whose head was not placed, and the engines that it could have been placed on.
         refused: dict[Lane, set[EngineId]] = {}
         while free := available():
-            self._bridge.core.tell_lanes()
             for lane in sorted(self._waiting_lanes(), key=Lane.order_key):
                 indices = self._admitted(lane, free)
                 room, before = {engine.id for engine in lane.room}, refused.get(lane)

@@ -77,7 +77,7 @@ class Checker:
             payload = result.payload
             if not any(run.how == "ran" and run.result == payload for run in runs):
                 raise Violation(f"{where} has the value {payload!r}, which no run of it gave")
-            self._require_value(task, bytes(payload or b""))  # type: ignore[arg-type]
+            self._require_value(task, bytes(payload or b""))
         elif state is TaskState.FAILED and not any(run.how == "raised" for run in runs):
             raise Violation(f"{where} failed, and no run of it raised")
         elif state is TaskState.CANCELLED and not asked.cancel_asked:

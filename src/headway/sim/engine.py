@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 from msgspec import Struct
@@ -107,10 +107,10 @@ class SimEngine:
         if item is None:
             self.queue.end()
             return
-        script = msgspec.json.decode(item.assignment.payload, type=Script)
+        script = msgspec.json.decode(cast("bytes", item.assignment.payload), type=Script)
         self.run = _Run(item, script, next(self._runs))
         self.started = item.assignment.task
-        inputs = [bytes(value) for value in item.assignment.inputs or ()]  # type: ignore[arg-type]
+        inputs = [bytes(value) for value in item.assignment.inputs or ()]
         self.nanny.witness.began(item.assignment, self.token, inputs)
         number = self.run.number
         slowness = self.slowness if self.nanny.network.is_troubled else 1.0
@@ -192,7 +192,10 @@ class SimEngine:
         if self.run is not None:
             held.append(self.run.item.assignment)
         outcomes = [o for batch in self._unaccepted for o in batch.outcomes] + self._pending
-        return [m.Held(a.task, a.attempt) for a in (*held, *outcomes)]
+        return [
+            *(m.Held(a.task, a.attempt) for a in held),
+            *(m.Held(o.task, o.attempt) for o in outcomes),
+        ]
 
     def _hear(self, frames: list[bytes]) -> None:
         if self.is_dead:
@@ -214,9 +217,7 @@ class SimEngine:
         elif isinstance(message, m.Accepted):
             self._accepted(message.batch)
         elif isinstance(message, m.GiveBack):
-            attempts = {t: i.assignment.attempt for t, i in self.queue._waiting.items()}
-            returned = [m.Held(t, attempts[t]) for t in self.queue.give_back(message.tasks)]
-            self.commands.send(codec.encode(m.Returned(returned)))
+            self.commands.send(codec.encode(m.Returned(*self.queue.give_back(message.tasks))))
         elif isinstance(message, m.StopTasks):
             self._stop(message.tasks)
 
@@ -243,9 +244,8 @@ class SimEngine:
             task = item.assignment
             self._add(Outcome(task.task, task.attempt, ev.STOPPED, b""))
         run = self.run
-        if begun is not None and run is not None and run.item is begun:
-            if not run.script.ignores_stop:
-                self._report(run, "stopped")
+        if run is not None and run.item is begun and not run.script.ignores_stop:
+            self._report(run, "stopped")
 
 
 class SimNanny:

@@ -35,6 +35,8 @@ WIRE = WireConfig(
 #: After the trouble: much longer than any timeout, so that what hangs, hangs for good.
 _DRAIN_S = 300.0
 _CHECK_EVERY = 10
+#: How the attempts at a task end, one after the other: most tasks just run.
+_ENDS = ("ran", "ran", "ran", "raised", "raised ran", "crash ran", "crash", "refused ran")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,10 @@ class Run:
         mine = [task for task, asked in self.checker.tasks.items() if asked.client == client.name][
             -20:
         ]
-        some = lambda most: rng.sample(mine, min(len(mine), rng.randint(0, most)))  # noqa: E731
+
+        def some(most: int) -> list[TaskId]:
+            return rng.sample(mine, min(len(mine), rng.randint(0, most)))
+
         inputs = some(2) if rng.random() < 0.4 else []
         after = self._condition(client, some(4)) if rng.random() < 0.3 else None
         follow = self._condition(client, some(2)) if rng.random() < 0.1 else None
@@ -126,9 +131,9 @@ class Run:
             resources={"gpu": 1.0} if rng.random() < 0.1 else None,
             fair=rng.random() < 0.1,
         )
-        ends = rng.choice((["ran"], ["ran"], ["ran"], ["raised"], ["raised", "ran"], ["crash", "ran"],
-                           ["crash"], ["refused", "ran"]))  # fmt: skip
-        script = Script(rng.choice((0.0001, 0.01, 0.5, 2.0)), list(ends), rng.random() < 0.2)
+        script = Script(
+            rng.choice((0.0001, 0.01, 0.5, 2.0)), rng.choice(_ENDS).split(), rng.random() < 0.2
+        )
         task = client.submit(msgspec.json.encode(script), inputs or None, after, follow, options)
         asked = Asked(client.name, options, inputs, [c for c in (after, follow) if c], follow)
         self.checker.tasks[task] = asked
