@@ -32,7 +32,7 @@ def limit_of(engine: Engine, config: SchedulerConfig) -> float:
 def load_max(config: SchedulerConfig) -> float:
     """The most that `limit_of` ever gives under `config`."""
     if config.hwm == HWM_AUTO:
-        return max(config.hwm_auto_min, config.hwm_auto_max)
+        return float(max(config.hwm_auto_min, config.hwm_auto_max))
     return float(config.hwm) if config.hwm else inf
 
 

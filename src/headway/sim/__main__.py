@@ -81,8 +81,11 @@ def one(seed: int) -> int:
 
 def main() -> int:
     """Returns the exit status: 1 if a seed failed."""
-    parser = argparse.ArgumentParser(prog="python -m headway.sim", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m headway.sim",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("seed", type=int, nargs="?", help="tell the run of this seed in full")
     parser.add_argument("--seeds", type=int, default=1000, help="so many, of which none is told")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
