@@ -116,7 +116,7 @@ class IoThread:
             if watch is not None:
                 self._check_process(watch, line)
             if not heard:
-                self._sleep(watch)
+                self._sleep(line, watch)
 
     # --- hearing and sending --------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class IoThread:
             self._presence.leave()
             self._presence.is_announced = True  # by the watch
 
-    def _sleep(self, watch: Watch | None) -> None:
+    def _sleep(self, line: Line, watch: Watch | None) -> None:
         link, is_here = self._link, self._presence.is_here
         wait_s = self._heartbeat_s / 2 if is_here else min(0.1, link.timeout_s)
         link.is_asleep = True
@@ -244,7 +244,9 @@ class IoThread:
             if source == link.wake_reader.fileno():
                 with contextlib.suppress(BlockingIOError):
                     link.wake_reader.recv(4096)
-            elif watch is not None:
+                continue
+            line.on_readable(source)
+            if watch is not None:
                 watch.on_readable(source)
 
     # --- what the controller says ---------------------------------------------------------------

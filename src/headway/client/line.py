@@ -24,6 +24,10 @@ from headway.wire.endpoint import ConnectionInfo, Monitor, connect_once
 _PAUSE_S = 0.05
 _PAUSE_MAX_S = 1.0
 
+#: While there is so much to hear that nobody sleeps, the connection is looked at so often: a look
+#: costs microseconds, and a turn little more.
+_LOOK_S = 0.01
+
 
 class Line:
     """A connection, or attempts at one. Used by the io thread alone; must be closed."""
@@ -56,7 +60,7 @@ class Line:
         self.failure: str | None = None
         self._broken = 0
         self._pause_s = _PAUSE_S
-        self._connect_at = 0.0
+        self._connect_at = self._look_at = 0.0
         self._connect(must_listen=True)
 
     def _connect(self, must_listen: bool) -> None:
@@ -73,6 +77,9 @@ class Line:
 
     def look(self, now: float) -> bool:
         """See what has become of the connection. Never waits. True if there is a new one."""
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_S
         monitor = self._monitor
         if monitor is None:
             if now >= self._connect_at:
@@ -88,6 +95,11 @@ class Line:
             return True
         self.failure = failure or self.failure
         return False
+
+    def on_readable(self, source: object) -> None:
+        """The poller found `source`, which may be none of ours, to be readable."""
+        if self._monitor is not None and source is self._monitor.socket:
+            self._look_at = 0.0
 
     def _try_again(self, now: float) -> None:
         self._connect_at = now + self._pause_s
@@ -131,6 +143,7 @@ class Line:
         monitor, self._monitor = self._monitor, None
         dealer, self._dealer = self._dealer, None
         self.is_connected = self.has_ended = False
+        self._look_at = 0.0
         if monitor is not None:
             self._poller.unregister(monitor.socket)
             monitor.close()  # first: see Monitor
