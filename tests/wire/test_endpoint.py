@@ -69,10 +69,10 @@ class Net:
         self.closers.append(lambda: dealer.close(linger=0))
         return dealer
 
-    def connect_watched(
-        self, info: ConnectionInfo, identity: bytes = b"peer"
+    def connect_once(
+        self, info: ConnectionInfo, identity: bytes = b"peer", **options: Any
     ) -> tuple[zmq.Socket[bytes], endpoint.Monitor]:
-        dealer, monitor = endpoint.connect_watched(self.peers_context, info, identity, WIRE)
+        dealer, monitor = endpoint.connect_once(self.peers_context, info, identity, WIRE, **options)
         self.closers += [lambda: dealer.close(linger=0), monitor.close]
         return dealer, monitor
 
@@ -338,22 +338,20 @@ def test_keys_are_new_each_time():
 # --- connections that are lost ------------------------------------------------------------------
 
 
-def wait_connection(monitor: endpoint.Monitor, number: int) -> None:
-    """Wait until there is a connection, and it is the one of this number."""
-
+def wait_connection(monitor: endpoint.Monitor) -> None:
     def is_there() -> bool:
         monitor.look()
-        return monitor.is_connected and monitor.connections == number
+        return monitor.is_connected
 
     wait_until(is_there)
 
 
-def wait_loss(monitor: endpoint.Monitor) -> None:
-    def is_lost() -> bool:
+def wait_end(monitor: endpoint.Monitor) -> None:
+    def has_ended() -> bool:
         monitor.look()
-        return not monitor.is_connected
+        return monitor.has_ended
 
-    wait_until(is_lost)
+    wait_until(has_ended)
 
 
 @pytest.fixture(params=["ipc", "tcp"])
@@ -367,56 +365,63 @@ def cluster_at(request, network, socket_dir) -> tuple[str, endpoint.Keys | None]
         return f"tcp://127.0.0.1:{free.getsockname()[1]}", KEYS
 
 
-def test_a_watched_dealer_misses_no_connection_from_the_first_on(network, cluster_at):
+def test_the_monitor_of_one_connection_has_missed_nothing(network, cluster_at):
     # Given a controller that answers as fast as it can
     router, info = network.bind(*cluster_at)
     for n in range(20):
-        dealer, monitor = network.connect_watched(info, b"peer%d" % n)
+        dealer, monitor = network.connect_once(info, b"peer%d" % n)
         # When it is heard
         assert_talks(router, dealer, b"peer%d" % n)
         # Then the monitor knows of the connection
         monitor.look()
-        assert (monitor.is_connected, monitor.connections) == (True, 1)
+        assert (monitor.is_connected, monitor.has_ended) == (True, False)
+        assert monitor.handshake_failure() is None
 
 
-def test_the_end_of_a_connection_is_told_and_its_return(network, cluster_at):
+def test_what_came_before_the_end_of_a_connection_can_be_received_after_it(network, cluster_at):
     router, info = network.bind(*cluster_at)
-    dealer, monitor = network.connect_watched(info)
+    dealer, monitor = network.connect_once(info)
     assert_talks(router, dealer, b"peer")
-    # When the controller ends
+    # When the controller says much, and ends
+    words = [b"%d" % n for n in range(1000)]
+    for word in words:
+        router.send_multipart([b"peer", word])
+    router.close(linger=DEADLINE_S * 1000)
+    wait_end(monitor)
+    # Then all of it has come
+    assert [dealer.recv(zmq.NOBLOCK) for _ in words] == words
+
+
+def test_what_was_not_sent_on_one_connection_is_not_sent_on_the_next(network, cluster_at):
+    # Given a peer that goes on sending when its controller has ended
+    router, info = network.bind(*cluster_at)
+    dealer, monitor = network.connect_once(info)
+    assert_talks(router, dealer, b"peer")
     router.close(linger=0)
-    wait_loss(monitor)
-    # And another one is there, at the same address
+    wait_end(monitor)
+    dealer.send(b"too late")
+    # When another controller is there, and the peer begins another connection
     router, _ = network.bind(*cluster_at)
-    # Then both is told, and they talk
-    wait_connection(monitor, 2)
+    monitor.close()
+    dealer.close(linger=0)
+    dealer, _ = network.connect_once(info)
+    # Then that is what this one hears of
     assert_talks(router, dealer, b"peer")
+
+
+def test_an_attempt_that_meets_nobody_ends(network, cluster_at):
+    router, info = network.bind(*cluster_at)
+    router.close(linger=0)
+    _, monitor = network.connect_once(info)
+    wait_end(monitor)
+    assert not monitor.is_connected
     assert monitor.handshake_failure() is None
 
 
-def test_what_was_not_sent_on_a_lost_connection_is_not_sent_on_a_new_one(network, cluster_at):
-    # Given a peer that goes on sending when its controller has ended
-    router, info = network.bind(*cluster_at)
-    dealer, monitor = network.connect_watched(info)
-    assert_talks(router, dealer, b"peer")
-    router.close(linger=0)
-    wait_loss(monitor)
-    dealer.send(b"too late")
-    # When it lets the connection go, and begins another
-    endpoint.connect_anew(dealer, info)
-    router, _ = network.bind(*cluster_at)
-    wait_connection(monitor, 2)
-    # Then the next controller hears what it says from then on
-    assert_talks(router, dealer, b"peer")
-
-
-def test_a_connection_that_is_alive_can_be_begun_anew(network, cluster_at):
-    router, info = network.bind(*cluster_at)
-    dealer, monitor = network.connect_watched(info)
-    assert_talks(router, dealer, b"peer")
-    endpoint.connect_anew(dealer, info)
-    wait_connection(monitor, 2)
-    assert_talks(router, dealer, b"peer")
+def test_an_attempt_at_a_local_cluster_that_is_gone_raises_if_it_is_told_to(network, socket_dir):
+    info = ConnectionInfo("demo", f"ipc://{socket_dir / 'controller.sock'}")
+    with pytest.raises(ConnectionLost, match="the cluster demo is gone: no socket at"):
+        network.connect_once(info, must_listen=True)
 
 
 # --- limits, and clusters that are gone ---------------------------------------------------------
@@ -474,7 +479,7 @@ def test_an_address_that_is_none_is_told(network):
     with pytest.raises(ConnectionLost, match="can't connect to"):
         network.connect(dataclasses.replace(INFO, server_key="x" * 39))
     with pytest.raises(ConnectionLost, match=r"can't connect to tcp://127.0.0.1:nonsense: "):
-        network.connect_watched(dataclasses.replace(INFO, address="tcp://127.0.0.1:nonsense"))
+        network.connect_once(dataclasses.replace(INFO, address="tcp://127.0.0.1:nonsense"))
 
 
 def test_a_controller_that_starts_later_at_its_address_is_found(network, socket_dir):

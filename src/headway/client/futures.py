@@ -149,7 +149,8 @@ class Future(concurrent.futures.Future[T]):
     def state(self) -> str:
         """Where the task is: "waiting", "ready", "assigned", "running", or how it ended.
 
-        While the task is not done this asks the controller; "pending" if it can't be asked.
+        While the task is not done this asks the controller; "pending" if it can't be asked, or
+        is away.
         """
         return self._final_state or self._client._ask_state(self) or self._final_state or "pending"
 

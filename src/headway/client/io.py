@@ -17,7 +17,6 @@ import logging
 import os
 import socket as net
 import time
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +31,13 @@ from headway.client.futures import (
     KIND_START,
     settle,
 )
+from headway.client.line import Line
 from headway.client.printing import Printer
 from headway.client.watch import Watch
 from headway.core.events import TaskId
 from headway.core.problems import KIND_CANCELLED, Problem
 from headway.wire import codec
 from headway.wire import messages as m
-from headway.wire.endpoint import Monitor, connect_anew, connect_watched
 
 if TYPE_CHECKING:
     from headway.client.link import Link
@@ -58,8 +57,6 @@ class IoThread:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._presence = link.presence
-        #: Our own name, the same however often we connect.
-        self._token = uuid.uuid4().hex
         self._heartbeat_s = link.wire.heartbeat_s
         self._began_at = time.monotonic()
         self._heard_at = self._sent_at = self._turned_at = self._began_at
@@ -67,9 +64,8 @@ class IoThread:
         #: Outputs shown, of which the controller was not told yet.
         self._shown = 0
         self._decoder = codec.to_client()
-        self._dealer: zmq.Socket[bytes] | None = None
-        #: Connections at whose other end we have said hello: at the first, before it is there.
-        self._greeted = 1
+        self._poller = zmq.Poller()
+        self._line: Line | None = None
         self._on: dict[type, Callable[[Any], None]] = {
             m.Welcome: self._on_welcome,
             m.WhoAreYou: lambda _: self._say_hello(),
@@ -109,37 +105,27 @@ class IoThread:
 
     def _serve(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         link = self._link
-        identity = b"client-" + self._token.encode()
-        dealer, monitor = connect_watched(context, link.info, identity, link.wire)
-        self._dealer = dealer
-        try:
-            poller = zmq.Poller()
-            poller.register(dealer, zmq.POLLIN)
-            poller.register(link.wake_reader.fileno(), zmq.POLLIN)
-            poller.register(monitor.socket, zmq.POLLIN)
-            watch = Watch(link.process, poller) if link.process is not None else None
-            self._say_hello()
-            while link.refusal is None and not link.is_stopping:
-                self._look_at_connection(monitor)
-                heard = self._hear(dealer)
-                self._send_waiting()
-                self._check_life(heard, monitor)
-                if watch is not None:
-                    self._check_process(watch)
-                if not heard:
-                    self._sleep(poller, watch)
-        finally:
-            monitor.close()
+        self._poller.register(link.wake_reader.fileno(), zmq.POLLIN)
+        watch = Watch(link.process, self._poller) if link.process is not None else None
+        self._line = line = Line(context, link.info, link.wire, self._poller)
+        while link.refusal is None and not link.is_stopping:
+            self._look_at(line)
+            heard = self._hear(line)
+            self._send_waiting()
+            self._check_life(line, heard)
+            if watch is not None:
+                self._check_process(watch, line)
+            if not heard:
+                self._sleep(line, watch)
 
     # --- hearing and sending --------------------------------------------------------------------
 
-    def _hear(self, dealer: zmq.Socket[bytes]) -> bool:
+    def _hear(self, line: Line) -> bool:
         """Hear what has arrived; whether anything had."""
         heard = 0
         while heard < _HEARD_MAX and self._link.refusal is None:
-            try:
-                frames = dealer.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            frames = line.receive()
+            if frames is None:
                 break
             message = self._decoder.decode(frames)
             kind = type(message)
@@ -149,12 +135,6 @@ class IoThread:
         if heard:
             self._heard_at = time.monotonic()
         return heard > 0
-
-    def _hear_all(self) -> None:
-        """Hear all that has arrived, before the connection is let go, or a new one begins."""
-        assert self._dealer is not None
-        while self._link.refusal is None and self._hear(self._dealer):
-            pass
 
     def _send_waiting(self) -> None:
         if not self._presence.is_here:
@@ -171,17 +151,16 @@ class IoThread:
             self._send(message, large)
 
     def _send(self, message: Any, large: Any = ()) -> None:
-        assert self._dealer is not None
-        # The socket has no limit of its own (see endpoint.py): it never drops, and has no reason
-        # to block, but when a handshake was refused and nobody is there any more: not then either.
-        self._dealer.send_multipart(codec.encode(message, large), zmq.NOBLOCK, copy=not large)
+        assert self._line is not None
+        self._line.send(codec.encode(message, large))
         self._sent_at = time.monotonic()
 
     def _say_hello(self) -> None:
         link = self._link
+        assert self._line is not None
         hello = m.ClientHello(
             m.VERSION,
-            self._token,
+            self._line.token,
             os.getpid(),
             net.gethostname(),
             link.want_output,
@@ -192,24 +171,21 @@ class IoThread:
 
     # --- whether the controller is there --------------------------------------------------------
 
-    def _look_at_connection(self, monitor: Monitor) -> None:
-        monitor.look()
-        if monitor.connections > self._greeted:
-            self._hear_all()  # what came on the one before: hello makes an end of that
-            self._greeted = monitor.connections
+    def _look_at(self, line: Line) -> None:
+        if line.look(time.monotonic()):
             self._say_hello()
-        elif self._presence.is_here and not monitor.is_connected:
-            self._lose()
+        elif line.has_ended:
+            self._lose(line)
 
-    def _lose(self) -> None:
-        """The connection is lost, or as good as lost: begin another."""
-        self._hear_all()  # the last results, or a Bye
-        if self._link.refusal is None:
-            assert self._dealer is not None
-            connect_anew(self._dealer, self._link.info)
+    def _lose(self, line: Line) -> None:
+        """The connection has ended, or is as good as lost: let it go."""
+        while self._link.refusal is None and self._hear(line):
+            pass  # the last results, or a Bye
+        line.drop()
+        if self._presence.is_here:
             self._presence.leave(time.monotonic() - self._heard_at)
 
-    def _check_life(self, heard: bool, monitor: Monitor) -> None:
+    def _check_life(self, line: Line, heard: bool) -> None:
         presence = self._presence
         now = time.monotonic()
         passed_s = now - self._turned_at
@@ -219,23 +195,22 @@ class IoThread:
             self._heard_at = now
         presence.pass_time(passed_s)
         if not self._link.number:
-            self._check_first_welcome(now, monitor)
+            self._check_first_welcome(now, line.failure)
         elif presence.is_here:
             if now - self._sent_at >= self._heartbeat_s:
                 self._send(m.Ping())
             # After hearing nothing only: what came while a callback ran counts.
             if not heard and now - self._heard_at > presence.heartbeat_timeout_s:
-                self._lose()
+                self._lose(line)
         if presence.is_given_up and self._link.number:
-            failure = monitor.handshake_failure()
-            raise errors.ConnectionLost(presence.end() + (f" ({failure})" if failure else ""))
+            why = f" ({line.failure})" if line.failure else ""
+            raise errors.ConnectionLost(f"{presence.end()}{why}")
         if presence.is_to_be_announced:
             presence.is_announced = True
             _log.warning("%s", presence.absence())
 
-    def _check_first_welcome(self, now: float, monitor: Monitor) -> None:
+    def _check_first_welcome(self, now: float, failure: str | None) -> None:
         info, timeout_s = self._link.info, self._link.timeout_s
-        failure = monitor.handshake_failure()
         if failure is not None:
             raise errors.ConnectionLost(
                 f"the controller at {info.address} refused our key: {failure}"
@@ -245,17 +220,17 @@ class IoThread:
                 f"no controller answered at {info.address} within {timeout_s:g} s"
             )
 
-    def _check_process(self, watch: Watch) -> None:
+    def _check_process(self, watch: Watch, line: Line) -> None:
         link = self._link
         if not watch.has_ended(time.monotonic()):
             return
-        self._lose()  # its last results and its Bye come first
+        self._lose(line)
         if link.refusal is None and not link.is_stopping:
             watch.restart(time.monotonic())
             self._presence.leave()
             self._presence.is_announced = True  # by the watch
 
-    def _sleep(self, poller: zmq.Poller, watch: Watch | None) -> None:
+    def _sleep(self, line: Line, watch: Watch | None) -> None:
         link, is_here = self._link, self._presence.is_here
         wait_s = self._heartbeat_s / 2 if is_here else min(0.1, link.timeout_s)
         link.is_asleep = True
@@ -263,13 +238,15 @@ class IoThread:
         if link.is_stopping or (link.session.has_waiting and is_here):
             link.is_asleep = False
             return
-        ready = poller.poll(int(wait_s * 1000))
+        ready = self._poller.poll(int(wait_s * 1000))
         link.is_asleep = False
         for source, _ in ready:
             if source == link.wake_reader.fileno():
                 with contextlib.suppress(BlockingIOError):
                     link.wake_reader.recv(4096)
-            elif watch is not None:
+                continue
+            line.on_readable(source)
+            if watch is not None:
                 watch.on_readable(source)
 
     # --- what the controller says ---------------------------------------------------------------
@@ -380,10 +357,8 @@ class IoThread:
                 stack.callback(link.process.stop)
             if context is not None:
                 stack.callback(context.term)
-            if self._dealer is not None:
-                # It lingers for a bounded time (see endpoint.py) if there is somebody to hear it.
+            if self._line is not None:
                 is_here = self._presence.is_here
-                stack.callback(self._dealer.close, None if was_open and is_here else 0)
-                with contextlib.suppress(zmq.Again):  # nobody is there to hear it
-                    if is_here:
-                        self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))
+                stack.callback(self._line.close, at_once=not (was_open and is_here))
+                if is_here:
+                    self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))
