@@ -197,3 +197,28 @@ def test_very_many_submits_in_a_loop_neither_hang_nor_grow_the_clients_buffers()
     process = run(body)
     out, err = process.communicate(timeout=100)
     assert (out, process.returncode) == ("1\n", 0), err
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_million_submits_in_a_loop_keep_the_clients_buffers_within_the_window():
+    body = """
+    session, wire = client._link.session, headway.config.WireConfig()
+    most = [0] * 5
+    for n in range(1_000_000):
+        client.submit(int)
+        if not n % 200:
+            now = (len(session._asked), session.window_tasks, session.window_bytes,
+                   len(session._unacknowledged), len(session.released))
+            most = list(map(max, most, now))
+    assert client.options(priority=1).submit(abs, -1).result(timeout=50) == 1
+    asked, tasks, size, batches, released = most
+    assert 0 < tasks <= wire.window_tasks, most
+    assert asked <= wire.window_tasks, most
+    assert size <= wire.window_bytes, most
+    assert batches < 1_000, most      # each has a task at least; mostly some hundred
+    assert released < 250_000, most   # what has ended between two turns of the io thread
+    print('bounded')
+    """
+    process = run(body)
+    out, err = process.communicate(timeout=100)
+    assert (out, process.returncode) == ("bounded\n", 0), err

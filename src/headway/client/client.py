@@ -95,31 +95,31 @@ class Client:
         }
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
-        process = None
-        if where is None:
-            process = cluster.start(cluster_options, timeout_s)
+        process = link = None
         try:
+            if where is None:
+                process = cluster.embedded(cluster_options)
+                process.start(timeout_s)
             self.connection_file = (
                 process.connection_file if process else find_connection_file(where)
             )
             info = read_connection_file(self.connection_file)
-            self._link = Link(
+            self._link = link = Link(
                 info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s
             )
-        except BaseException:
+            self._wire = wire
+            self._functions = FunctionCache()
+            #: Nodes whose futures are gone; futures append to it as they go.
+            self._released = link.session.released
+            # Runs when the last reference, those in open futures included, has gone.
+            weakref.finalize(self, link.request_stop).atexit = False
+            link.start()
+            link.wait_welcomed()
+        except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
+            if link is not None:
+                link.close()
             if process is not None:
                 process.stop(grace_s=0.0)
-            raise
-        self._wire = wire
-        self._functions = FunctionCache()
-        #: Nodes whose futures are gone; futures append to it as they go.
-        self._released = self._link.session.released
-        # Runs when the last reference, those in open futures included, has gone.
-        weakref.finalize(self, self._link.request_stop).atexit = False
-        try:
-            self._link.wait_welcomed()
-        except BaseException:
-            self._link.close()
             raise
 
     def __repr__(self) -> str:

@@ -76,6 +76,7 @@ class IoThread:
 
     def run(self) -> None:
         """Serve until it is over, then close everything."""
+        self._link.began.set()
         context: zmq.Context[zmq.Socket[bytes]] | None = None
         try:
             context = zmq.Context()
