@@ -25,6 +25,7 @@ from contextvars import ContextVar
 from hashlib import blake2b
 from types import CodeType, NoneType
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import cloudpickle
 import msgspec
@@ -64,8 +65,40 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
 _NO_FILE = "<dynamic-code>"
 
 
+#: Classes that were unpickled here, and those that are at home here and were pickled.
+_guests: WeakSet[type] = WeakSet()
+_at_home: WeakSet[type] = WeakSet()
+
+
+def _set_class_state(cls: type, state: tuple[Callable[[type, Any], Any], Any]) -> Any:
+    """Give a class that was sent by value what is in it; unless it has only come back.
+
+    cloudpickle finds the class that it wrote, and fills it anew with what was unpickled: its
+    methods would be copies from then on, which don't see when a global here is bound anew.
+    """
+    if cls in _at_home:
+        return cls
+    _guests.add(cls)
+    set_state, inner = state
+    return set_state(cls, inner)
+
+
+_reducer_override = cloudpickle.Pickler.reducer_override
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no type hints
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _reduce_code})
+
+    def reducer_override(self, value: Any) -> Any:
+        # Called for each object that is pickled: `super()` would cost as much as all else here.
+        reduced = _reducer_override(self, value)
+        # Of six, the last sets the state: such is a class that is written by value.
+        if isinstance(value, type) and isinstance(reduced, tuple) and len(reduced) == 6:
+            if value not in _guests:
+                _at_home.add(value)
+            make, arguments, state, items, entries, set_state = reduced
+            return make, arguments, (set_state, state), items, entries, _set_class_state
+        return reduced
 
 
 def _dumps(value: Any) -> bytes:
