@@ -45,7 +45,7 @@ def run_cells(directory: Path, *cells: str) -> dict[str, object]:
         env={**os.environ, "IPYTHONDIR": str(directory), "NO_COLOR": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    seen: dict[str, object] = json.loads(done.stderr)
+    seen: dict[str, object] = json.loads(done.stderr.splitlines()[-1])
     return {**seen, "shown": done.stdout}
 
 
