@@ -413,7 +413,9 @@ class Model(Facts):
             return False
         if any(self.permits(task, engine) for engine in self.engines.values()):
             return False
-        return follow is not None or not task.options.wait_for_engines
+        targets = task.options.targets
+        can_come = targets is None or not set(targets) <= task.excluded
+        return follow is not None or not (task.options.wait_for_engines and can_come)
 
     def _forget(self, id_: TaskId) -> bool:
         """Drops a node that is final, released, and that no unfinished task names."""
