@@ -55,11 +55,12 @@ ROOMS = {
     "__main__": room("cli"),
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
     "collector": room(""),
+    "processes": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
     "wire": room("wire core config errors", "msgspec zmq cloudpickle"),
     "controller": room(
-        "controller collector core wire config errors",
+        "controller collector processes core wire config errors",
         "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from headway.core.events import TaskId
 from headway.engine.runner import Function
-from headway.wire.messages import Assignment
+from headway.wire.messages import Assignment, Held
 
 
 class Assigned(NamedTuple):
@@ -69,6 +69,14 @@ class TaskQueue:
         """Let go of the task that was begun last, and its payloads: nothing follows at once."""
         with self._lock:
             self._begun = None
+
+    def held(self) -> list[Held]:
+        """The attempts that wait, and the one that was begun last, which may have ended since."""
+        with self._lock:
+            items = [*self._waiting.values()]
+            if self._begun is not None:
+                items.append(self._begun)
+        return [Held(item.assignment.task, item.assignment.attempt) for item in items]
 
     def give_back(self, tasks: Sequence[TaskId]) -> list[TaskId]:
         """Take out those of `tasks` that have not begun: they will not run here."""

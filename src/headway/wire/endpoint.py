@@ -12,10 +12,12 @@ What this file must not know: messages, tasks, pickles.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket as net
 import struct
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +54,7 @@ __all__ = [
     "adopt_cluster_dir",
     "bind_router",
     "connect_dealer",
+    "connect_once",
     "find_connection_file",
     "left_journal",
     "make_cluster_dir",
@@ -95,6 +98,11 @@ _LINGER_MS = 500
 #: A peer tries again after this long, then twice as long, and so on to the maximum.
 _RECONNECT_MS = 50
 _RECONNECT_MAX_MS = 1_000
+#: Never, nearly. Not -1: ZeroMQ then throws away what had come and was not yet received, such as
+#: the goodbye of a controller that closes its connections right after it.
+_RECONNECT_NEVER_MS = 86_400_000
+#: An attempt at a host that does not answer ends by then: the system would try ever more rarely.
+_CONNECT_TIMEOUT_MS = 3_000
 #: Messages that the controller takes in from one peer before that peer's TCP has to wait.
 _ROUTER_RECEIVE_HWM = 1_000
 #: Engines of a large cluster all connect at once; more are refused, and come again.
@@ -243,38 +251,90 @@ def connect_dealer(
         ConnectionLost: the address is `ipc://`, and nobody listens there; or it is `tcp://` and
             `info` has no keys.
     """
-    if info.address.startswith("ipc://"):
-        _check_listening(info.cluster, info.address.removeprefix("ipc://"))
-    elif info.server_key is None or info.client_public is None or info.client_secret is None:
-        raise ConnectionLost(f"there are no keys for {info.address}. {_NO_KEYS}")
-    dealer = context.socket(zmq.DEALER)
-    try:
-        _set_common_options(dealer, wire)
-        dealer.setsockopt(zmq.IDENTITY, identity)
-        # What was sent to us waits in our memory, not in the controller's.
-        dealer.setsockopt(zmq.RCVHWM, 0)
+    _check_listening(info)
+    with _new_dealer(context, info, identity, wire) as dealer:
         dealer.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
-        if info.server_key and info.client_public and info.client_secret:
-            dealer.setsockopt(zmq.CURVE_SERVERKEY, info.server_key.encode())
-            dealer.setsockopt(zmq.CURVE_PUBLICKEY, info.client_public.encode())
-            dealer.setsockopt(zmq.CURVE_SECRETKEY, info.client_secret.encode())
         dealer.connect(info.address)
-    except zmq.ZMQError as error:
-        dealer.close(linger=0)
-        raise ConnectionLost(f"can't connect to {info.address}: {_words(error)}") from None
-    except BaseException:
-        dealer.close(linger=0)
-        raise
     return dealer
 
 
-def _check_listening(cluster: str, path: str) -> None:
-    """Raise ConnectionLost if nobody listens at the Unix socket `path`.
+def connect_once(
+    context: zmq.Context[zmq.Socket[bytes]],
+    info: ConnectionInfo,
+    identity: bytes,
+    wire: WireConfig,
+    *,
+    must_listen: bool = False,
+    broken: int = 0,
+) -> tuple[zmq.Socket[bytes], Monitor]:
+    """A DEALER for one connection, and its Monitor, which has missed nothing and tells its end.
+
+    When that has come, what was received before can still be read; then close both, the Monitor
+    first.
+
+    Parameters:
+        must_listen: raise if nobody listens at an `ipc://` address; else the Monitor tells.
+        broken: how many handshakes in a row were broken off before.
+
+    Raises:
+        ConnectionLost: see `connect_dealer`; or there are no descriptors for a socket.
+    """
+    if must_listen:
+        _check_listening(info)
+    with _new_dealer(context, info, identity, wire) as dealer:
+        dealer.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_NEVER_MS)
+        monitor = Monitor(dealer, tells_ends=True, broken=broken)
+        try:
+            dealer.connect(info.address)
+        except BaseException:
+            monitor.close()
+            raise
+    return dealer, monitor
+
+
+@contextlib.contextmanager
+def _new_dealer(
+    context: zmq.Context[zmq.Socket[bytes]],
+    info: ConnectionInfo,
+    identity: bytes,
+    wire: WireConfig,
+) -> Iterator[zmq.Socket[bytes]]:
+    """A DEALER with all options, but those about connecting again. It is closed on errors."""
+    has_keys = bool(info.server_key and info.client_public and info.client_secret)
+    if not info.address.startswith("ipc://") and not has_keys:
+        raise ConnectionLost(f"there are no keys for {info.address}. {_NO_KEYS}")
+    with contextlib.ExitStack() as undo:
+        try:
+            dealer = context.socket(zmq.DEALER)
+            undo.callback(dealer.close, linger=0)
+            _set_common_options(dealer, wire)
+            dealer.setsockopt(zmq.IDENTITY, identity)
+            # What was sent to us waits in our memory, not in the controller's.
+            dealer.setsockopt(zmq.RCVHWM, 0)
+            dealer.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_TIMEOUT_MS)
+            if info.server_key and info.client_public and info.client_secret:
+                dealer.setsockopt(zmq.CURVE_SERVERKEY, info.server_key.encode())
+                dealer.setsockopt(zmq.CURVE_PUBLICKEY, info.client_public.encode())
+                dealer.setsockopt(zmq.CURVE_SECRETKEY, info.client_secret.encode())
+            yield dealer
+        except zmq.ContextTerminated:  # we end ourselves
+            raise
+        except zmq.ZMQError as error:
+            raise ConnectionLost(f"can't connect to {info.address}: {_words(error)}") from None
+        undo.pop_all()
+
+
+def _check_listening(info: ConnectionInfo) -> None:
+    """Raise ConnectionLost if nobody listens at the address, where that can be seen: at a Unix
+    socket.
 
     ZeroMQ would try again for ever, without a word. A controller that was killed leaves the
     file behind, so it is not enough that it is there.
     """
+    if not info.address.startswith("ipc://"):
+        return
+    cluster, path = info.cluster, info.address.removeprefix("ipc://")
     if not os.path.exists(path):
         raise ConnectionLost(f"the cluster {cluster} is gone: no socket at {path}")
     with net.socket(net.AF_UNIX) as probe:
@@ -297,22 +357,36 @@ _EVENT = struct.Struct("=Hi")  # of a monitor's message: the event, its value
 
 
 class Monitor:
-    """Tells whether a dealer's handshake failed: ZeroMQ by itself tries again, in silence.
+    """Tells what becomes of a dealer's connection: ZeroMQ by itself says nothing.
 
-    Make it right after `connect_dealer`, use it in the dealer's thread, close it before the
-    dealer. `socket` becomes readable when there is news, so that it can be polled.
+    Make it before the dealer connects (`connect_once`), or it may miss that it did. Use it in the
+    dealer's thread, and close it before the dealer: ZeroMQ waits for ever to tell a monitor that
+    is gone of the dealer's end. `socket` becomes readable when there is news.
     """
 
-    def __init__(self, dealer: zmq.Socket[bytes]) -> None:
+    def __init__(
+        self, dealer: zmq.Socket[bytes], *, tells_ends: bool = False, broken: int = 0
+    ) -> None:
+        """`tells_ends`: hear also of the end of a connection, and of attempts at one.
+
+        `broken` is that of the dealer before, for one that is used for one connection.
+        """
         self._dealer = dealer
-        self._broken = 0
         self._failure: str | None = None
+        #: How many handshakes in a row have been broken off.
+        self.broken = broken
+        #: Whether there is a connection that we were let in on: as of the last `look`.
+        self.is_connected = False
+        #: Whether a connection, or an attempt at one, has ended.
+        self.has_ended = False
         events = (
             zmq.EVENT_HANDSHAKE_SUCCEEDED
             | zmq.EVENT_HANDSHAKE_FAILED_AUTH
             | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
             | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         )
+        if tells_ends:
+            events |= zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
         # A name of our own: pyzmq's is made from a file descriptor, which is soon used again.
         self.socket = dealer.get_monitor_socket(events, f"inproc://monitor-{uuid.uuid4().hex}")
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -322,23 +396,31 @@ class Monitor:
 
         Never waits.
         """
-        while not self.socket.closed and self.socket.poll(0):
+        self.look()
+        return self._failure
+
+    def look(self) -> None:
+        """Hear the news. Never waits."""
+        while not self.socket.closed and int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             event, value = _EVENT.unpack(self.socket.recv_multipart()[0])
             self._hear(event, value)
-        return self._failure
 
     def _hear(self, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._broken, self._failure = 0, None
+            self.broken, self._failure = 0, None
+            self.is_connected = True
+        elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
+            self.is_connected = False
+            self.has_ended = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._failure = f"wrong key: the controller does not know ours (status {value})"
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             self._failure = f"what answers there is no controller of ours (error {value:#x})"
-        else:
-            self._broken += 1
-            if self._broken >= _BROKEN_HANDSHAKES_MAX:
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            self.broken += 1
+            if self.broken >= _BROKEN_HANDSHAKES_MAX:
                 self._failure = (
-                    f"wrong key: {self._broken} handshakes in a row were broken off; "
+                    f"wrong key: {self.broken} handshakes in a row were broken off; "
                     "the connection file may be of another cluster that was there before"
                 )
 
