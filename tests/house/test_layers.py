@@ -56,11 +56,12 @@ ROOMS = {
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
     "collector": room(""),
     "interpreter": room(""),
+    "processes": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
     "wire": room("wire core config errors", "msgspec zmq cloudpickle"),
     "controller": room(
-        "controller collector interpreter core wire config errors",
+        "controller collector interpreter processes core wire config errors",
         "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,

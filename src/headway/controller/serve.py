@@ -27,9 +27,10 @@ from headway.controller.books import Books, Clock
 from headway.controller.journal import DURABILITIES, OFF, Journal
 from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
-from headway.controller.nanny_process import AdoptedNanny, NannyProcess, is_running
+from headway.controller.nanny_process import AdoptedNanny, NannyProcess
 from headway.controller.recovery import Place, keys_of, recover
 from headway.errors import JournalError, StartError
+from headway.processes import is_running
 from headway.wire.endpoint import (
     CONNECTION_FILE,
     JOURNAL_FILE,
@@ -49,6 +50,8 @@ from headway.wire.endpoint import (
 #: A nanny that was told to stop needs the engines' grace, and a moment for itself.
 _NANNY_STOP_S = EngineConfig().stop_grace_s + 3.0
 
+#: In the cluster's directory: what the nanny of a durable cluster writes on stderr.
+_NANNY_LOG = "nanny.log"
 
 Ready = Callable[[Path, Path | None], None]
 
@@ -140,7 +143,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         write_connection_file(path, info)
         # Meanwhile a later cluster may have written its own to the same path.
         undo.unless_left(remove_connection_file, path, info)
-        nanny = _look_after_nanny(settings, place, path, journal is not None)
+        nanny = _look_after_nanny(settings, place, journal is not None, lifeline)
         if nanny is not None:
             undo.unless_left(nanny.close, _NANNY_STOP_S)
         if journal is not None:
@@ -250,19 +253,22 @@ def _same_place(settings: Settings, place: Place, undo: _Undo) -> Place:
 
 
 def _look_after_nanny(
-    settings: Settings, place: Place, connection_file: Path, survive: bool
+    settings: Settings, place: Place, survive: bool, lifeline: int | None
 ) -> NannyProcess | AdoptedNanny | None:
     """The nanny of this host: the one that is there, or a new one; None if none is wanted."""
+    log = Path(place.directory) / _NANNY_LOG
     if place.nanny and is_running(place.nanny):
-        return AdoptedNanny(place.nanny)
+        return AdoptedNanny(place.nanny, log)
     if not settings.engines:
         return None
     return NannyProcess(
-        connection_file,
+        Path(place.connection),
         settings.engines,
         resources=settings.resources,
         engine_command=settings.engine_command,
         sys_path=settings.sys_path,
         cwd=settings.cwd,
         survive=survive,
+        lifeline=lifeline if survive else None,
+        log=log if survive else None,
     )

@@ -5,8 +5,9 @@ how one ended, replaces it, interrupts or kills on request, forwards what is wri
 file descriptors, and sends heartbeats that no task can stop. The rules are in supervise.py;
 here is what drives them: one loop that waits for everything at once.
 
-It ends, and its engines with it: by a Bye or the silence of the controller, by SIGTERM, or when
-the process that started it is gone (lifeline.py).
+It ends, and its engines with it: by a Bye of the controller, or when that does not want us; when
+the controller was away for longer than it said we should wait (patience.py); by SIGTERM; or, if
+it has a lifeline, when the process that started it is gone (lifeline.py).
 
 What this file must not know: tasks, and how an engine runs them.
 """
@@ -24,20 +25,24 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import zmq
 
 from headway.config import EngineConfig, WireConfig
 from headway.engine.child import EngineCommand
-from headway.engine.handshake import say_hello
+from headway.engine.handshake import wait_welcome
+from headway.engine.line import Route
+from headway.engine.link import Link
+from headway.engine.patience import Patience
+from headway.engine.reports import Reports
+from headway.engine.signal_pipe import SignalPipe
 from headway.engine.supervise import Supervisor
-from headway.errors import HeadwayError, ProtocolError, StartError
+from headway.errors import ConnectionLost, HeadwayError
 from headway.interpreter import module_command
 from headway.wire import codec
 from headway.wire import messages as m
-from headway.wire.endpoint import connect_dealer, read_connection_file
+from headway.wire.endpoint import read_connection_file
 
 _STDIN = 0
 #: A loop never waits longer, so that it notices that its parent has changed.
@@ -57,8 +62,11 @@ class NannyOptions:
     cwd: Path | None = None
     #: The interpreter of the engines, with its arguments. It must exec, not fork.
     engine_command: Sequence[str] = (sys.executable,)
-    #: False for one that was started by hand: its stdin means nothing.
+    #: False for one that was started by hand, or that survives its controller: its stdin, and who
+    #: its parent is, mean nothing.
     has_lifeline: bool = True
+    #: Its lifeline is that of the process that started its parent, which it survives.
+    is_orphan: bool = False
     config: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -66,7 +74,7 @@ class Nanny:
     """One nanny, from its hello to its end. Must be closed."""
 
     def __init__(self, options: NannyOptions, wire: WireConfig) -> None:
-        """Take the signals, and introduce ourselves.
+        """Introduce ourselves, and take the signals.
 
         Raises:
             HeadwayError: the controller can't be reached, or refused.
@@ -74,57 +82,79 @@ class Nanny:
         self._options = options
         self._token = uuid.uuid4().hex
         self._parent_pid = os.getppid()
-        self._heard_at_s = 0.0
-        self._refusal: str | None = None
-        self._decoder = codec.to_nanny()
+        self._heartbeat_at_s = 0.0
+        self._heartbeat_s = wire.heartbeat_s
+        self._patience = Patience()
+        self._reports = Reports(lambda message: self._link.say(message))
+        self._supervisor = Supervisor(self._engine_command(), options.config, self._reports.say)
         info = read_connection_file(options.connection)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._socket = connect_dealer(
-                self._context, info, f"nanny-{self._token}".encode(), wire
+            route = Route(self._context, info, f"nanny-{self._token}".encode(), wire)
+            self._link: Link[m.ToNanny] = Link(
+                route,
+                codec.to_nanny(),
+                self._make_hello,
+                self._on_leave,
+                self._on_welcome,
+                must_listen=True,
             )
             try:
-                hello = m.NannyHello(m.VERSION, self._token, os.getpid(), net.gethostname())
                 lifeline_fd = _STDIN if options.has_lifeline else None
-                self._welcome = say_hello(
-                    self._socket, hello, self._decoder, wire.heartbeat_timeout_s, lifeline_fd
-                )
+                wait_welcome(self._link, wire.heartbeat_timeout_s, lifeline_fd)
             except BaseException:
-                self._socket.close(linger=0)
+                self._link.close()
                 raise
         except BaseException:
             self._context.term()
             raise
-        self._supervisor = Supervisor(self._engine_command(), options.config, self._send)
-        self._signals = _Signals()
+        self._signals = SignalPipe()
 
     def close(self) -> None:
         """Give back sockets and signals. The engines must have ended: see `run`."""
         self._signals.close()
-        self._socket.close()
+        self._link.close()
         self._context.term()
 
     def run(self) -> None:
         """Start the engines, and look after them until the end of all.
 
         Raises:
-            StartError: the controller does not talk to us any more; the engines have ended.
-            ProtocolError: what it says is no message; the engines have ended.
+            StartError: the controller does not talk to us any more.
+            ConnectionLost: it was away for too long, or is that of another cluster.
+            ProtocolError: what it says is no message.
+            In each case, the engines have ended.
         """
         try:
             for _ in range(self._options.engines):
                 self._supervisor.start(time.monotonic())
             reason = self._loop()
-        except ProtocolError as error:
+        except HeadwayError as error:
             self._end_engines(str(error))
             raise
         except BaseException:  # a bug of ours: it must not leave engines behind
             self._end_engines("the nanny failed")
             raise
         self._end_engines(reason)
-        self._send(m.Bye(reason))
-        if self._refusal is not None:
-            raise StartError(f"the controller refused: {self._refusal}")
+        self._link.say(m.Bye(reason))
+
+    # --- the controller --------------------------------------------------------------------------
+
+    def _make_hello(self, cluster: str, nth: int) -> m.NannyHello:
+        living = [vitals.token for vitals in self._supervisor.vitals()]
+        died = self._reports.died()
+        host = net.gethostname()
+        return m.NannyHello(m.VERSION, self._token, os.getpid(), host, cluster, living, died, nth)
+
+    def _on_leave(self) -> None:
+        self._patience.on_lost(time.monotonic())
+        self._reports.leave()
+
+    def _on_welcome(self, welcome: m.Welcome) -> None:
+        self._patience.on_welcome(welcome, time.monotonic())
+        self._reports.resume()
+        self._heartbeat_s = welcome.heartbeat_s
+        self._heartbeat_at_s = 0.0
 
     def _engine_command(self) -> EngineCommand:
         options = self._options
@@ -140,31 +170,33 @@ class Nanny:
     # --- the loop --------------------------------------------------------------------------------
 
     def _loop(self) -> str:
-        """Look after the engines; the reason for which that ends."""
-        heartbeat_at_s = 0.0
-        self._heard_at_s = 0.0
+        """Look after the engines; the reason for which that ends.
+
+        Raises:
+            HeadwayError: see `run`.
+        """
         while True:
             now_s = time.monotonic()
             self._supervisor.on_time(now_s)
-            if now_s >= heartbeat_at_s:
-                self._send(m.Heartbeat(self._supervisor.vitals()))
-                heartbeat_at_s = now_s + self._welcome.heartbeat_s
-            reason = self._turn(heartbeat_at_s)
+            if now_s >= self._heartbeat_at_s:
+                self._heartbeat_at_s = now_s + self._heartbeat_s
+                if self._link.is_welcome:
+                    self._link.say(m.Heartbeat(self._supervisor.vitals()))
+            reason = self._turn()
             if reason is not None:
                 return reason
 
-    def _turn(self, until_s: float) -> str | None:
+    def _turn(self) -> str | None:
         """Wait until something happens, and see to it; a reason to end, if that is what it is."""
         now_s = time.monotonic()
         engine_fds = self._supervisor.fds(now_s)
         waited_for: list[tuple[Any, int]] = [(fd, zmq.POLLIN) for fd in engine_fds]
-        waited_for += [(self._socket, zmq.POLLIN), (self._signals.fd, zmq.POLLIN)]
+        waited_for += [(socket, zmq.POLLIN) for socket in self._link.sockets()]
+        waited_for.append((self._signals.fd, zmq.POLLIN))
         if self._options.has_lifeline:
             waited_for.append((_STDIN, zmq.POLLIN))
-        until_s = min(until_s, self._supervisor.next_due_s(now_s), now_s + _WAIT_MAX_S)
-        # One more than rounded down, or the last millisecond is spent in a spin.
-        wait_ms = max(0, int((until_s - now_s) * 1000) + 1)
-        ready = [which for which, _ in zmq.zmq_poll(waited_for, wait_ms)]
+        due_s = min(self._heartbeat_at_s, self._supervisor.next_due_s(now_s), self._link.due_s())
+        ready = _poll(waited_for, due_s - now_s)
         now_s = time.monotonic()
         for which in ready:
             if which in engine_fds:
@@ -176,32 +208,40 @@ class Nanny:
                 return "the nanny was told to stop"
         if _STDIN in ready and not os.read(_STDIN, 4096):
             return "the process that started the nanny is gone"
-        if self._options.has_lifeline and os.getppid() != self._parent_pid:
+        may_survive = self._options.is_orphan or not self._options.has_lifeline
+        if not may_survive and os.getppid() != self._parent_pid:
             return "the process that started the nanny is gone"
-        if self._socket in ready:
-            return self._hear(now_s)
-        if self._heard_at_s and now_s > self._heard_at_s + self._welcome.heartbeat_timeout_s:
-            return f"the controller was silent for {self._welcome.heartbeat_timeout_s:g} s"
-        return None
+        return self._hear(now_s) or self._miss_controller(now_s)
 
     def _hear(self, now_s: float) -> str | None:
         """Take in what the controller has sent; a reason to end, if that is what it said."""
         for _ in range(_MESSAGES_A_TURN):
-            if not self._socket.poll(0):
+            message = self._link.hear(now_s)
+            if message is None:
                 break
-            message = self._decoder.decode(self._socket.recv_multipart())
-            if isinstance(message, m.Ping) or self._heard_at_s:
-                # Its silence counts from its first Ping: one that sends none is not missed.
-                self._heard_at_s = now_s
+            self._patience.on_message(message, now_s)
             if isinstance(message, m.StopEngine):
                 self._supervisor.stop_engine(message.token, message.reason, message.restart, now_s)
             elif isinstance(message, m.InterruptTask):
                 self._supervisor.interrupt_task(message.token, message.task)
             elif isinstance(message, m.Bye):
                 return message.reason or "the cluster stopped"
-            elif isinstance(message, m.Refused):
-                self._refusal = message.reason
-                return message.reason
+        return None
+
+    def _miss_controller(self, now_s: float) -> str | None:
+        """Try another connection if the controller is silent; a reason to end if that ends us.
+
+        Raises:
+            ConnectionLost: it was away for too long.
+        """
+        patience = self._patience
+        if patience.is_silent(now_s):
+            if not patience.reconnect_s:
+                return patience.silence()
+            self._link.drop_line(now_s)
+        if patience.is_over(now_s):
+            failure = self._link.failure
+            raise ConnectionLost(patience.absence() + (f" ({failure})" if failure else ""))
         return None
 
     def _end_engines(self, reason: str) -> None:
@@ -210,50 +250,21 @@ class Nanny:
         while len(self._supervisor):
             now_s = time.monotonic()
             self._supervisor.on_time(now_s)
-            due_s = min(self._supervisor.next_due_s(now_s), now_s + _WAIT_MAX_S)
+            due_s = self._supervisor.next_due_s(now_s)
             engine_fds = self._supervisor.fds(now_s)
             waited_for = [(fd, zmq.POLLIN) for fd in (*engine_fds, self._signals.fd)]
-            for fd, _ in zmq.zmq_poll(waited_for, max(0, int((due_s - now_s) * 1000) + 1)):
+            for fd in _poll(waited_for, due_s - now_s):
                 if fd in engine_fds:
                     self._supervisor.on_readable(engine_fds[fd], fd, now_s)
             self._signals.take()
             self._supervisor.on_children_changed(time.monotonic())
 
-    def _send(self, message: m.FromNanny) -> None:
-        # Never waits: see rule 2 of wire/endpoint.py.
-        self._socket.send_multipart(codec.encode(message))
 
-
-class _Signals:
-    """SIGCHLD, SIGTERM and SIGINT as bytes to read, so that one loop waits for everything."""
-
-    _NUMBERS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.fd, self._write_fd = os.pipe()
-        os.set_blocking(self.fd, False)
-        os.set_blocking(self._write_fd, False)
-        self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        self._old = {number: signal.signal(number, _ignore) for number in self._NUMBERS}
-
-    def take(self) -> set[int]:
-        """The numbers of the signals that came."""
-        try:
-            return set(os.read(self.fd, 4096))
-        except BlockingIOError:
-            return set()
-
-    def close(self) -> None:
-        """Give the signals back."""
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._old_fd)
-        os.close(self.fd)
-        os.close(self._write_fd)
-
-
-def _ignore(signum: int, frame: FrameType | None) -> None:
-    """A handler must be there, or no byte is written; the byte is all that is wanted."""
+def _poll(waited_for: Sequence[tuple[Any, int]], wait_s: float) -> list[Any]:
+    """Those of `waited_for` that are ready, once one is, or after `wait_s` (but see above)."""
+    # One more than rounded down, or the last millisecond is spent in a spin.
+    wait_ms = max(0, int(min(wait_s, _WAIT_MAX_S) * 1000) + 1)
+    return [which for which, _ in zmq.zmq_poll(waited_for, wait_ms)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -267,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cwd=told.cwd,
         engine_command=told.engine_command or [sys.executable],
         has_lifeline=not told.no_lifeline,
+        is_orphan=told.orphan,
         config=EngineConfig(**told.config),
     )
     try:
@@ -299,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="JSON: the interpreter that runs engines, with its arguments",
     )
+    add("--orphan", action="store_true", help="run on when the parent ends, but stdin does not")
     add("--no-lifeline", action="store_true", help="run on when stdin or the parent ends")
     return parser
 

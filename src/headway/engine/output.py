@@ -2,11 +2,12 @@
 
 Text is gathered here and taken by whoever sends (`take`). Rule 1: writing never waits for the
 network, and for the flusher only where a task prints faster than that gets its turns: beyond
-`_CHARS_MAX` gathered here, it waits. What was taken and sent is bounded further on: the controller
-passes it on as it comes, and drops what a client does not read (controller/printed.py). Rule 2:
-in a forked child, and once the engine ends, there is nobody to send: text then goes to the file
-descriptor as usual, and so to the nanny. What is written to descriptors 1 and 2 directly never
-comes by here.
+`_CHARS_MAX` gathered here, it waits. While the controller is away it never waits: then the oldest
+text is dropped, and how much that was is told with the rest. What was taken and sent is bounded
+further on: the controller passes it on as it comes, and drops what a client does not read
+(controller/printed.py). Rule 2: in a forked child, and once the engine ends, there is nobody to
+send: text then goes to the file descriptor as usual, and so to the nanny. What is written to
+descriptors 1 and 2 directly never comes by here.
 
 What this file must not know: sockets, outcomes.
 """
@@ -17,6 +18,7 @@ import io
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 
@@ -29,6 +31,9 @@ _WAIT_S = 0.002
 #: And so many times at most: a finalizer that prints may run in the middle of sending, and would
 #: wait for itself.
 _WAITS_MAX = 500
+#: While the controller is away, as many pieces are kept: `print` makes two of a line, and a piece
+#: takes a hundred bytes beside its text.
+_PIECES_MAX = 50_000
 
 
 class Output:
@@ -41,8 +46,11 @@ class Output:
         self._on_text = on_text
         # Reentrant: the garbage collector may run a finalizer that prints under this lock.
         self._lock = threading.RLock()
-        self._parts: list[tuple[TaskId | None, str, str]] = []
+        self._parts: deque[tuple[TaskId | None, str, str]] = deque()
         self._chars = 0
+        #: Characters that were dropped since text was last taken.
+        self._dropped = 0
+        self._is_kept = False
         self._is_direct = False
 
     def __bool__(self) -> bool:
@@ -51,6 +59,10 @@ class Output:
     def go_direct(self) -> None:
         """From now on, text goes to the file descriptors: nobody takes it any more."""
         self._is_direct = True
+
+    def keep(self, is_kept: bool) -> None:
+        """Text stays here for a while (True), since it can't be sent, or is taken soon (False)."""
+        self._is_kept = is_kept
 
     def add(self, stream: str, fd: int, text: str) -> None:
         """Gather `text`, which belongs to the running task."""
@@ -62,19 +74,31 @@ class Output:
             with self._lock:
                 self._parts.append((self.task, stream, piece))
                 self._chars += len(piece)
+                if self._is_kept:
+                    self._drop_oldest()
             self._on_text()
             waits = 0
-            while self._chars > _CHARS_MAX and not self._is_direct and waits < _WAITS_MAX:
+            while self._chars > _CHARS_MAX and self._is_waited_for() and waits < _WAITS_MAX:
                 time.sleep(_WAIT_S)
                 waits += 1
+
+    def _is_waited_for(self) -> bool:
+        return not (self._is_kept or self._is_direct)
+
+    def _drop_oldest(self) -> None:
+        while self._chars > _CHARS_MAX or len(self._parts) > _PIECES_MAX:
+            chars = len(self._parts.popleft()[2])
+            self._chars -= chars
+            self._dropped += chars
 
     def take(self) -> list[Printed]:
         """All text gathered so far; neighbours of one task and stream are one."""
         if not self._parts:
             return []
         with self._lock:
-            parts, self._parts, self._chars = self._parts, [], 0
-        lines: list[Printed] = []
+            parts, self._parts, self._chars = self._parts, deque(), 0
+            dropped, self._dropped = self._dropped, 0
+        lines: list[Printed] = [tell_dropped(dropped)] if dropped else []
         run: list[str] = []
         owner: tuple[TaskId | None, str] = (parts[0][0], parts[0][1])
         for task, stream, text in parts:
@@ -150,6 +174,12 @@ class _BytesStream(io.BufferedIOBase):
 
     def close(self) -> None:
         pass
+
+
+def tell_dropped(chars: int) -> Printed:
+    """The place of text that was dropped."""
+    text = f"[{chars:,} characters printed while the controller was away were dropped]\n"
+    return Printed(None, "stderr", text)
 
 
 def as_text_io(stream: OutputStream) -> TextIO:

@@ -1,14 +1,19 @@
 """The engine process: a main thread that runs tasks, and a receiver that feeds it.
 
-Two sockets, so that each has one owner: *commands* (the hello, and everything that is received)
-belongs to the receiver thread, which is heard also while a task runs; *results* (only sends)
-belongs to `Results` and its lock. The main thread waits without a timeout while there is
+Two connections, so that each has one owner: *commands* (the hello, and everything that is
+received) belongs to the receiver thread, which is heard also while a task runs; *results* (only
+sends) belongs to `Results` and its lock. The main thread waits without a timeout while there is
 nothing to run.
 
-The process ends by SIGTERM (from its nanny, or by a Bye), in the main thread and with
-everything sent; or at once, if its nanny is gone (lifeline.py) or the wire is broken.
+The controller may be away, at the start or later: the receiver tries to reach it for as long as
+the nanny lets us live, and nothing of that disturbs a task that runs.
 
-What this file must not know: how one task is run (runner.py), when results travel (results.py).
+The process ends by SIGTERM (from its nanny, or by a Bye), in the main thread and with
+everything sent; or at once, if its nanny is gone (lifeline.py), the wire is broken, or the
+controller does not want us.
+
+What this file must not know: how one task is run (runner.py), when results travel (results.py),
+how a controller that was away is found again (link.py).
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +33,9 @@ import zmq
 from headway.config import EngineConfig, WireConfig
 from headway.core.events import Outcome
 from headway.engine.gate import Gate
-from headway.engine.handshake import say_hello
 from headway.engine.lifeline import die
+from headway.engine.line import Route
+from headway.engine.link import Link
 from headway.engine.output import OutputStream, as_text_io
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.results import Results
@@ -37,11 +44,15 @@ from headway.engine.status import StatusWriter
 from headway.errors import HeadwayError
 from headway.wire import codec
 from headway.wire import messages as m
-from headway.wire.endpoint import connect_dealer, read_connection_file
+from headway.wire.endpoint import read_connection_file
 
 #: Between threads that want to run Python. A tenth of a result's longest wait; the default of
 #: 5 ms would be all of it, where a task holds the interpreter.
 _SWITCH_INTERVAL_S = 0.0005
+#: The receiver waits so long at most: for news, and where there is no connection to wait for, so
+#: that it notices when the engine ends.
+_WAIT_MAX_S = 3600.0
+_BLIND_WAIT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +73,10 @@ class EngineProcess:
     """One engine, from its hello to its end. Made and run in the main thread."""
 
     def __init__(self, options: EngineOptions, config: EngineConfig, wire: WireConfig) -> None:
-        """Connect, and be welcomed; the first tasks may come at once.
+        """Begin to connect; hellos are said once we `run`.
 
         Raises:
-            HeadwayError: the controller can't be reached, or refused.
+            HeadwayError: there is no connection file, or it is none.
         """
         self._options = options
         self._status = StatusWriter(options.status_fd)
@@ -78,19 +89,13 @@ class EngineProcess:
         self._wake = threading.Lock()
         self._wake.acquire()
         self._gate = Gate(self._status, self._wake_main)
-        self._decoder = codec.to_engine()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         identity = f"engine-{options.token}".encode()
-        info = read_connection_file(options.connection)
-        self._commands = connect_dealer(self._context, info, identity, wire)
-        hello = m.EngineHello(
-            m.VERSION, options.token, options.nanny, os.getpid(), options.host, options.resources
+        route = Route(self._context, read_connection_file(options.connection), identity, wire)
+        self._results = Results(route.with_suffix(m.RESULTS_SUFFIX), wire, config)
+        self._link: Link[m.ToEngine] = Link(
+            route, codec.to_engine(), self._make_hello, self._results.leave, self._on_welcome
         )
-        self.number = say_hello(
-            self._commands, hello, self._decoder, wire.heartbeat_timeout_s
-        ).number
-        socket = connect_dealer(self._context, info, identity + m.RESULTS_SUFFIX, wire)
-        self._results = Results(socket, wire, config)
         self._runner = Runner(
             self._gate, self._results.output, wire.frame_bytes_max, self._announce_deadline
         )
@@ -105,7 +110,7 @@ class EngineProcess:
         with contextlib.suppress(SystemExit):
             self._run_tasks()
         self._results.close()
-        self._context.term()  # the receiver closes its socket; what was sent last leaves
+        self._context.term()  # the receiver closes the sockets; what was sent last leaves
 
     def _run_tasks(self) -> None:
         gate, queue, results, run = self._gate, self._queue, self._results, self._runner.run
@@ -166,26 +171,65 @@ class EngineProcess:
     def _receive(self) -> None:
         # SIGTERM, SIGINT: for the main thread, or a call that blocks there is not cut short.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        link, results = self._link, self._results
         try:
             while True:
-                self._on_message(self._decoder.decode(self._commands.recv_multipart()))
+                now_s = time.monotonic()
+                if results.has_lost_connection():
+                    link.doubt(now_s)
+                message = link.hear(now_s)
+                if message is not None:
+                    self._on_message(message)
+                    continue
+                sockets = link.sockets() + results.sockets()
+                wait_s = min(link.due_s() - now_s, _WAIT_MAX_S if sockets else _BLIND_WAIT_S)
+                wait_ms = max(0, int(wait_s * 1000) + 1)
+                zmq.zmq_poll([(socket, zmq.POLLIN) for socket in sockets], wait_ms)
         except zmq.ContextTerminated:
-            self._commands.close()
+            link.close()
+            results.close_connection()
         except HeadwayError as error:
             die(f"the engine ends: {error}")
         except BaseException:  # a bug of ours: an engine that hears nothing must not stay
             die(f"the engine ends: its receiver failed\n{traceback.format_exc()}")
 
+    def _make_hello(self, cluster: str, nth: int) -> m.EngineHello:
+        """A hello, with the attempts that we have: all that are between their assignment and the
+        acceptance of their outcome.
+
+        The queue is asked first: an attempt that leaves it meanwhile is in the results by then,
+        and only this thread puts any into the queue, or takes acceptances. So none is missed;
+        one that is seen twice is said once.
+        """
+        held = dict.fromkeys([*self._queue.held(), *self._results.held()])
+        options = self._options
+        return m.EngineHello(
+            m.VERSION,
+            options.token,
+            options.nanny,
+            os.getpid(),
+            options.host,
+            options.resources,
+            cluster,
+            list(held),
+            nth,
+        )
+
+    def _on_welcome(self, welcome: m.Welcome) -> None:
+        # One that takes us back sends all functions again: some of them may never have come.
+        self._functions.clear()
+        self._results.resume(welcome.accepted)
+
     def _on_message(self, message: m.ToEngine) -> None:
         if isinstance(message, m.Assigned):
+            self._results.accept(message.accepted)
             self._on_assigned(message)
+        elif isinstance(message, m.Accepted):
+            self._results.accept(message.batch)
         elif isinstance(message, m.GiveBack):
-            returned = m.Returned(*self._queue.give_back(message.tasks))
-            self._commands.send_multipart(codec.encode(returned))
+            self._link.say(m.Returned(*self._queue.give_back(message.tasks)))
         elif isinstance(message, m.StopTasks):
             self._on_stop_tasks(message)
-        elif isinstance(message, m.Refused):
-            die(f"the engine ends: the controller refused: {message.reason}")
         elif isinstance(message, m.Bye):
             os.kill(os.getpid(), signal.SIGTERM)
 

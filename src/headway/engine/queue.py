@@ -70,6 +70,14 @@ class TaskQueue:
         with self._lock:
             self._begun = None
 
+    def held(self) -> list[Held]:
+        """The attempts that wait, and the one that was begun last, which may have ended since."""
+        with self._lock:
+            items = [*self._waiting.values()]
+            if self._begun is not None:
+                items.append(self._begun)
+        return [Held(item.assignment.task, item.assignment.attempt) for item in items]
+
     def give_back(self, tasks: Sequence[TaskId]) -> tuple[list[Held], list[TaskId]]:
         """Take out those of `tasks` that have not begun: they will not run here. And the rest."""
         given: list[Held] = []
