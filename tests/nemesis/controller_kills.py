@@ -83,12 +83,14 @@ class Cluster:
         self.log.close()
 
 
-def leaf(number: int, runs: str) -> int:
+def leaf(number: int, runs: str, task_s: float) -> int:
+    time.sleep(task_s)
     note_run(runs)
     return number
 
 
-def add(left: int, right: int, runs: str) -> int:
+def add(left: int, right: int, runs: str, task_s: float) -> int:
+    time.sleep(task_s)
     note_run(runs)
     return (left + right) % 1_000_003
 
@@ -100,14 +102,16 @@ def note_run(runs: str) -> None:
     os.close(descriptor)
 
 
-def submit_layers(client: headway.Client, count: int, runs: str) -> list[headway.Future[int]]:
+def submit_layers(
+    client: headway.Client, count: int, runs: str, task_s: float
+) -> list[headway.Future[int]]:
     """`count` tasks in layers."""
-    futures = [client.submit(leaf, n, runs) for n in range(min(WIDTH, count))]
+    futures = [client.submit(leaf, n, runs, task_s) for n in range(min(WIDTH, count))]
     while len(futures) < count:
         start = len(futures) // WIDTH * WIDTH - WIDTH
         n = len(futures) % WIDTH
         left, right = futures[start + n], futures[start + (n + 1) % WIDTH]
-        futures.append(client.submit(add, left, right, runs))
+        futures.append(client.submit(add, left, right, runs, task_s))
     return futures
 
 
@@ -121,8 +125,10 @@ def expected(count: int) -> list[int]:
     return values
 
 
-def go(directory: Path, kills: int, count: int, seed: int, engines: int = 2) -> Findings:
-    """Run the graph, and kill; what came of it."""
+def go(
+    directory: Path, kills: int, count: int, seed: int, task_s: float, engines: int = 2
+) -> Findings:
+    """Run the graph, and kill at random instants while it runs; what came of it."""
     rng = random.Random(seed)
     runs = str(directory / "runs")
     cluster = Cluster(directory, engines)
@@ -131,9 +137,9 @@ def go(directory: Path, kills: int, count: int, seed: int, engines: int = 2) -> 
     try:
         with headway.Client(cluster.connection) as client:
             before = wait_engines(client, engines)
-            futures = submit_layers(client, count, runs)
+            futures = submit_layers(client, count, runs, task_s)
             for n in range(kills):
-                time.sleep(rng.uniform(0.0, 0.3))
+                time.sleep(rng.uniform(0.0, 0.5))
                 cluster.kill()
                 cluster.start()
                 done = sum(future.done() for future in futures)
@@ -152,7 +158,7 @@ def wait_engines(client: headway.Client, count: int) -> list[int]:
     """The process ids of the engines, once they are there."""
     deadline_at = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline_at:
-        pids = sorted(engine["pid"] for engine in client.engines())
+        pids = sorted(engine.pid for engine in client.engines())
         if len(pids) == count:
             return pids
         time.sleep(0.05)
@@ -169,9 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--task-s", type=float, default=0.02, help="what each task takes")
     told = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="headway-kills-") as directory:
-        found = go(Path(directory), told.kills, told.tasks, told.seed)
+        found = go(Path(directory), told.kills, told.tasks, told.seed, told.task_s)
     same = "unchanged" if found.engines_before == found.engines_after else "CHANGED"
     print(
         f"{found.kills} kills of the controller, {found.tasks:,} tasks in {found.wall_s:.0f} s: "
