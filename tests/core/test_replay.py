@@ -3,6 +3,7 @@ or from a snapshot, in any process."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import subprocess
 import sys
@@ -25,6 +26,14 @@ from tests.house.source import ROOT
 EXAMPLES = int(os.environ.get("HEADWAY_EXAMPLES", "0"))
 
 pytestmark = pytest.mark.timeout(0 if EXAMPLES else 120)
+
+
+@pytest.fixture(autouse=True)
+def _may_take_long() -> None:
+    """A long search is no hang: pytest's own watchdog, armed a moment ago, is called off."""
+    if EXAMPLES:
+        faulthandler.cancel_dump_traceback_later()
+
 
 #: Schedulers that follow a tale at one time: one from its beginning, others from snapshots.
 FOLLOWERS_MAX = 3
