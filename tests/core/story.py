@@ -120,7 +120,7 @@ class Story:
         return TaskSpec(id_, self.pick([0, 1]), b"args", inputs, after, follow, self.options())
 
 
-def outcome(story: Story, id_: TaskId, attempt: int) -> Outcome:
+def outcome(story: Story, id_: TaskId, attempt: int, run_s: float = 0.0) -> Outcome:
     status = story.pick(STATUSES)
     error = story.pick(ERRORS) if status == ev.RAISED else None
-    return Outcome(id_, attempt, status, b"payload", error=error)
+    return Outcome(id_, attempt, status, b"payload", run_s=run_s, error=error)

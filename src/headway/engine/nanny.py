@@ -34,13 +34,10 @@ from headway.engine.child import EngineCommand
 from headway.engine.handshake import say_hello
 from headway.engine.supervise import Supervisor
 from headway.errors import HeadwayError, ProtocolError, StartError
+from headway.interpreter import module_command
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.endpoint import connect_dealer, read_connection_file
-
-#: What the interpreter is told. Without `-P`, a file in the user's working directory could
-#: shadow what the engine itself imports; the user's own entries come last: `--sys-path`.
-_RUN_ENGINE = ("-P", "-m", "headway.engine")
 
 _STDIN = 0
 #: A loop never waits longer, so that it notices that its parent has changed.
@@ -132,8 +129,7 @@ class Nanny:
     def _engine_command(self) -> EngineCommand:
         options = self._options
         command = [
-            *options.engine_command,
-            *_RUN_ENGINE,
+            *module_command("headway.engine", options.engine_command, options.cwd),
             *("--connection", str(options.connection.absolute())),
             *("--nanny", self._token),
             *("--resources", json.dumps(options.resources)),
