@@ -115,6 +115,17 @@ def test_lanes_without_an_engine_end_their_tasks_in_the_same_order():
     assert env.states([first, second]) == [TaskState.IMPOSSIBLE] * 2
 
 
+def test_lanes_whose_last_hope_was_in_vain_end_their_tasks_in_the_same_order():
+    env = Env()
+    hope = EngineId(7)
+    env.tell(ev.EnginesExpected([hope]))
+    env.cancel(env.submit(targets=[hope], resources={"gpu": 1.0}))  # its lane stays
+    first = env.submit(targets=[hope], resources={"gpu": 2.0})
+    second = env.submit(targets=[hope], resources={"gpu": 1.0})
+    assert_both_go_on_alike(env, ev.EngineJoined(hope, {}))
+    assert env.states([first, second]) == [TaskState.IMPOSSIBLE] * 2
+
+
 def test_a_task_stays_in_the_lane_in_which_it_queued():
     env = Env()
     e0, e1 = env.engines(2)
