@@ -123,6 +123,8 @@ class Tale:
             (3, self._join),
             (2, self._leave),
             (1, self._drain_or_resume),
+            (1, self._expect),
+            (1, self._undeliver),
             (3, self._start),
             (4, self._give_back),
             (2, self._cancel),
@@ -287,7 +289,7 @@ class Tale:
 
     def _cancel(self) -> ev.Event:
         tasks = self._some([t.id for t in self.live.tasks.values()], 2)
-        return ev.CancelAsked(ClientId(1), tasks)
+        return ev.CancelAsked(ClientId(1), tasks, self._once_in(2))
 
     def _release(self) -> ev.Event | None:
         client = self._pick(list(self.live.clients.values()))
@@ -327,6 +329,15 @@ class Tale:
             return None
         return ev.EngineResumed(engine.id) if engine.draining else ev.EngineDraining(engine.id)
 
+    def _expect(self) -> ev.Event:
+        return ev.EnginesExpected([EngineId(self._engines + n) for n in range(2)])
+
+    def _undeliver(self) -> ev.Event | None:
+        task = self._pick(self._tasks(TaskState.ASSIGNED))
+        if task is None or task.engine is None:
+            return None
+        return ev.Undelivered(task.engine, task.id, self._now - self._rng.choice([0.0, 0.5]))
+
     def _finish(self) -> ev.Event | None:
         engine = self._pick([e for e in self.live.engines.values() if e.assigned])
         if engine is None:
@@ -349,7 +360,8 @@ class Tale:
         if not self._recalls:
             return None
         recall = self._recalls.pop(self._rng.randrange(len(self._recalls)))
-        return ev.GaveBack(recall.engine, [t for t in recall.tasks if not self._once_in(3)])
+        begun = self._some(recall.tasks, 1)
+        return ev.GaveBack(recall.engine, [t for t in recall.tasks if t not in begun], begun)
 
     def _late(self) -> ev.Event | None:
         task = self._pick(self._tasks(TaskState.WAITING, TaskState.READY))
@@ -358,7 +370,8 @@ class Tale:
     def _abandon(self) -> ev.Event | None:
         task = self._pick([t for t in self.live.tasks.values() if t.state not in FINAL_STATES])
         kind = self._rng.choice([KIND_IMPOSSIBLE, KIND_TIMEOUT])
-        return task and ev.Abandoned(task.id, kind, "the shell says so")
+        attempt = task.attempt if task is not None else 0
+        return task and ev.Abandoned(task.id, kind, "the shell says so", attempt)
 
 
 def outcome_of(seed: int) -> str:

@@ -14,6 +14,7 @@ from headway.core import events as ev
 from headway.core import records
 from headway.core.events import ConditionSpec, EngineId
 from headway.core.problems import Problem
+from headway.core.recall import Standing
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.same import same_state
 from headway.core.scheduler import Scheduler
@@ -121,8 +122,11 @@ WHOLE: list[tuple[str, Callable[[Scheduler], object]]] = [
     ("stamps", lambda s: setattr(s.stamps, "first", -9)),
     ("tickets", lambda s: setattr(s.lanes, "front", -9)),
     ("timers", lambda s: s.timers.arm(1, Timer.BACKOFF, 2.0)),
-    ("recalls", lambda s: s.recalls.put_back([], [(s.engines[EngineId(1)], 5.0)])),
-    ("recalls", lambda s: s.recalls.put_back([s.engines[EngineId(1)]], [])),
+    ("recalls", lambda s: s.recalls.put_back(Standing([EngineId(1)], [], []), s.engines)),
+    ("recalls", lambda s: s.recalls.put_back(Standing([], [(EngineId(1), 5.0)], []), s.engines)),
+    ("recalls", lambda s: s.recalls.put_back(Standing([], [], [(EngineId(1), 5)]), s.engines)),
+    ("engines expected", lambda s: s.lanes.engines_expected([EngineId(9)])),
+    ("the most that an engine may have had", lambda s: setattr(s, "load_max", 9.0)),
     ("config", lambda s: setattr(s, "config", replace(s.config, seed=5))),
     ("task 1-99 is in the second alone", lambda s: s.tasks.setdefault(ev.task_id(1, 99))),
     ("task 1-1 is in the first alone", lambda s: s.tasks.pop(ev.task_id(1, 1))),

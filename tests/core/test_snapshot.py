@@ -115,6 +115,17 @@ def test_lanes_without_an_engine_end_their_tasks_in_the_same_order():
     assert env.states([first, second]) == [TaskState.IMPOSSIBLE] * 2
 
 
+def test_lanes_whose_last_hope_was_in_vain_end_their_tasks_in_the_same_order():
+    env = Env()
+    hope = EngineId(7)
+    env.tell(ev.EnginesExpected([hope]))
+    env.cancel(env.submit(targets=[hope], resources={"gpu": 1.0}))  # its lane stays
+    first = env.submit(targets=[hope], resources={"gpu": 2.0})
+    second = env.submit(targets=[hope], resources={"gpu": 1.0})
+    assert_both_go_on_alike(env, ev.EngineJoined(hope, {}))
+    assert env.states([first, second]) == [TaskState.IMPOSSIBLE] * 2
+
+
 def test_a_task_stays_in_the_lane_in_which_it_queued():
     env = Env()
     e0, e1 = env.engines(2)
@@ -127,6 +138,39 @@ def test_a_task_stays_in_the_lane_in_which_it_queued():
     env.kill(e1)  # it may still run on e0 alone, and queues for both
     assert_both_go_on_alike(env, ev.EngineLeft(e0, ev.EngineEnd("was stopped", wanted=True)))
     assert env.state(task) is TaskState.IMPOSSIBLE
+
+
+def test_a_look_at_a_long_queue_goes_on_where_it_was():
+    env = Env(hwm=0, recall_after_s=1.0)
+    e0 = env.engine()
+    env.submit_many(3_000, targets=[e0])
+    env.engine()
+    env.tick(2.0)
+    standing = env.scheduler.recalls.standing()
+    assert standing.looked_to == [(e0, 1_024)]
+    copy = reloaded(env.scheduler)
+    assert copy.recalls.standing() == standing
+    outs: list[list[Command]] = [[], []]
+    for scheduler, out in zip((env.scheduler, copy), outs, strict=True):
+        scheduler.tick(env.now + 2.0, out)
+    assert not same_state(env.scheduler, copy)
+
+
+def test_idle_engines_take_tasks_of_silent_ones_in_the_same_order():
+    env = Env(hwm=2, recall_after_s=1.0)
+    silent, other, e0, e1, _ = env.engines(5)
+    busy = env.submit_many(2, targets=[e1]) + env.submit_many(2, targets=[e0])
+    env.submit_many(2, targets=[silent, e0, e1])
+    env.submit_many(2, targets=[other, e0])
+    for task in busy:  # e1 idles before e0, which joined before it
+        env.finish(task)
+    assert [env.scheduler.engines[e].load for e in (silent, other, e0, e1)] == [2, 2, 0, 0]
+    copy = reloaded(env.scheduler)
+    outs: list[list[Command]] = [[], []]
+    for scheduler, out in zip((env.scheduler, copy), outs, strict=True):
+        scheduler.tick(env.now + 2.0, out)
+    assert repr(outs[0]) == repr(outs[1]) != "[]"
+    assert not same_state(env.scheduler, copy)
 
 
 def test_options_that_are_alike_are_written_once_and_shared():

@@ -209,8 +209,8 @@ class Lanes:
         #: The last tickets given at either end: fronts are negative, and grow downwards.
         self.back = 0
         self.front = 0
-        #: Engines that are being started.
-        self._expected: set[EngineId] = set()
+        #: Engines that are being started: none of them is here.
+        self.expected: set[EngineId] = set()
         #: Engines below their limit, as the lanes were told: no other is in any lane's room.
         self._with_seat: set[EngineId] = set()
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
@@ -242,12 +242,12 @@ class Lanes:
         return (
             not lane.engines
             and lane.restriction.is_narrow
-            and not lane.restriction.leaves_any(self._expected)
+            and not lane.restriction.leaves_any(self.expected)
         )
 
     def awaited(self, lane: Lane) -> list[EngineId]:
         """The engines that are being started and may run its tasks, as far as is known."""
-        return sorted(e for e in self._expected if lane.restriction.leaves_any({e}))
+        return sorted(e for e in self.expected if lane.restriction.leaves_any({e}))
 
     def push(self, task: Task, lane: Lane, front: bool) -> None:
         """Queue `task` in `lane`."""
@@ -267,21 +267,16 @@ class Lanes:
         if lane.room:
             self.placeable[lane] = None
 
-    @property
-    def expected(self) -> list[EngineId]:
-        """The engines that are being started, in order."""
-        return sorted(self._expected)
-
     def engines_expected(self, engines: list[EngineId]) -> None:
         """These are being started."""
-        self._expected.update(engine for engine in engines if engine not in self._engines)
+        self.expected.update(engine for engine in engines if engine not in self._engines)
 
     def engine_joined(self, engine: Engine) -> list[Lane]:
         """`engine` is there for the lanes that admit it. Returns those whose last hope it was,
-        and whose tasks it can't run."""
+        and whose tasks it can't run, in the order of their turns."""
         self._engines[engine.id] = engine
-        was_expected = engine.id in self._expected
-        self._expected.discard(engine.id)
+        was_expected = engine.id in self.expected
+        self.expected.discard(engine.id)
         for lane in self._lanes.values():
             if lane.restriction.admits(engine):
                 lane.engines[engine.id] = engine
@@ -289,7 +284,8 @@ class Lanes:
         self.engine_changed(engine)
         if not was_expected:
             return []
-        return [lane for lane in self._lanes.values() if lane.count and self.is_hopeless(lane)]
+        stranded = (lane for lane in self._lanes.values() if lane.count and self.is_hopeless(lane))
+        return sorted(stranded, key=Lane.order_key)
 
     def engine_left(self, engine: Engine) -> list[Lane]:
         """`engine` is gone. Returns the lanes whose tasks have no engine left that may come, in

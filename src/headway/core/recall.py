@@ -15,9 +15,11 @@ to the end of the line; so each comes to its turn, and each of its tasks is seen
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
+from operator import attrgetter
+from typing import NamedTuple
 
 from headway.core.commands import Command, Recall
 from headway.core.events import EngineId
@@ -28,6 +30,15 @@ from headway.core.records import Engine, Task
 _LOOK_MAX = 1024
 #: A call looks at no further engine after so many tasks: a turn stays in milliseconds.
 _LOOKS_A_CALL_MAX = 1024
+
+
+class Standing(NamedTuple):
+    """The idle engines, and those with tasks queued, each with its time: both in order; and how
+    far the tasks of some were looked at in vain."""
+
+    idle: list[EngineId]
+    queued: list[tuple[EngineId, float]]
+    looked_to: list[tuple[EngineId, int]]
 
 
 class Recalls:
@@ -65,16 +76,18 @@ class Recalls:
         if self._queued.pop(engine.id, None) is not None:
             del self._engines[engine.id]
 
-    def standing(self) -> tuple[list[EngineId], list[tuple[EngineId, float]]]:
-        """The idle engines, and those with tasks queued, each with its time: both in order."""
-        return list(self._idle), list(self._queued.items())
+    def standing(self) -> Standing:
+        """All that is remembered here, for a snapshot."""
+        looked_to = sorted(self._looked_to.items())
+        return Standing(list(self._idle), list(self._queued.items()), looked_to)
 
-    def put_back(self, idle: Iterable[Engine], queued: Iterable[tuple[Engine, float]]) -> None:
-        """These stand behind the others again, as in a snapshot."""
-        self._idle.update((engine.id, engine) for engine in idle)
-        for engine, at_s in queued:
-            self._queued[engine.id] = at_s
-            self._engines[engine.id] = engine
+    def put_back(self, standing: Standing, engines: Mapping[EngineId, Engine]) -> None:
+        """`engines` stand behind the others again, as in a snapshot."""
+        self._idle.update((engine, engines[engine]) for engine in standing.idle)
+        for engine, at_s in standing.queued:
+            self._queued[engine] = at_s
+            self._engines[engine] = engines[engine]
+        self._looked_to.update(standing.looked_to)
 
     def next_s(self) -> float | None:
         """When an engine will have been silent for too long while another idles; None for never."""
@@ -190,5 +203,7 @@ class _Takers:
 
     def _candidates(self, lane: Lane) -> Iterator[Engine]:
         if len(lane.room) < len(self._idle):
-            return (engine for engine in lane.room if not engine.assigned)
+            # An index has its engines in whatever order it came by them.
+            idle = (engine for engine in lane.room if not engine.assigned)
+            return iter(sorted(idle, key=attrgetter("stamp")))
         return (engine for engine in self._idle.values() if engine in lane.room)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from headway.core import rows
 from headway.core.events import TaskId, TaskOptions, client_of
 from headway.core.ready import Restriction
+from headway.core.recall import Standing
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.rows import Part, require_version
 from headway.core.scheduler import Scheduler
@@ -96,10 +97,10 @@ class Restorer:
     def _on_header(self, row: rows.HeaderRow) -> None:
         s = self._s
         self._header = row
-        self._s.lanes.engines_expected(row.expected)
-        self._s.load_max = row.load_max
         s.lanes.front, s.lanes.back = row.tickets
         s.stamps.first, s.stamps.last = row.stamps
+        s.load_max = row.load_max
+        s.lanes.expected.update(row.expected)
         s.counters.put_back(row.counters)
 
     def _on_client(self, row: rows.ClientRow) -> None:
@@ -123,6 +124,7 @@ class Restorer:
             free=dict(row.free),
             draining=row.draining,
             recalling=row.recalling,
+            unwanted=set(row.unwanted),
             progress_at_s=row.progress_at_s,
             run_mean_s=row.run_mean_s,
             done=row.done,
@@ -245,11 +247,8 @@ class Restorer:
             self._s.timers.arm(task, timer, at_s)
 
     def _on_recalls(self, row: rows.RecallsRow) -> None:
-        engines = self._s.engines
-        self._s.recalls.put_back(
-            [engines[engine] for engine in row.idle],
-            [(engines[engine], at_s) for engine, at_s in row.queued],
-        )
+        standing = Standing(row.idle, row.queued, row.looked_to)
+        self._s.recalls.put_back(standing, self._s.engines)
 
     def _on_end(self, row: rows.EndRow) -> None:
         s, header = self._s, self._header

@@ -38,10 +38,9 @@ class HeaderRow(Struct, array_like=True, frozen=True, tag=0):
     functions: int
     tickets: tuple[int, int]
     stamps: tuple[int, int]
-    counters: Counters
-    #: Engines that are being started; and the most tasks that one may ever have had at once.
-    expected: list[EngineId]
     load_max: float
+    expected: list[EngineId]
+    counters: Counters
 
 
 class ClientRow(Struct, array_like=True, frozen=True, tag=1):
@@ -72,6 +71,7 @@ class EngineRow(Struct, array_like=True, frozen=True, tag=3):
     free: dict[str, float]
     draining: bool
     recalling: bool
+    unwanted: list[TaskId]
     progress_at_s: float
     run_mean_s: float | None
     done: int
@@ -183,10 +183,11 @@ class TimersRow(Struct, array_like=True, frozen=True, tag=11):
 
 
 class RecallsRow(Struct, array_like=True, frozen=True, tag=12):
-    """Engines that idle, in order; and engines with tasks queued, each with its time, in order."""
+    """Engines that idle, engines with tasks queued, and engines looked at: see recall.Standing."""
 
     idle: list[EngineId]
     queued: list[tuple[EngineId, float]]
+    looked_to: list[tuple[EngineId, int]]
 
 
 class EndRow(Struct, array_like=True, frozen=True, tag=13):

@@ -77,7 +77,9 @@ def _of_the_whole(s: Scheduler) -> Iterator[tuple[str, Any]]:
     yield "stamps", s.stamps
     yield "tickets", (s.lanes.front, s.lanes.back)
     yield "timers", s.timers.armed()
-    yield "recalls: idle engines, and those with tasks queued", s.recalls.standing()
+    yield "recalls", s.recalls.standing()
+    yield "engines expected", s.lanes.expected
+    yield "the most that an engine may have had", s.load_max
     lanes = sorted((lane for lane in s.lanes if lane.count), key=Lane.order_key)
     yield "the queues", [lane.restriction for lane in lanes]
     for lane in lanes:

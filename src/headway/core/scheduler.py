@@ -395,7 +395,7 @@ class Scheduler:
     def _end_stranded(self, lanes: list[Lane], out: Commands) -> None:
         """No engine is left for the tasks in these lanes."""
         for lane in lanes:
-            for task in dict.fromkeys(lane.waiting()):
+            for task in list(lane.waiting()):
                 self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
 
     def _on_engine_left(self, event: ev.EngineLeft, now: float, out: Commands) -> None:

@@ -95,9 +95,9 @@ def _header(s: Scheduler) -> rows.HeaderRow:
         functions=len(s.functions),
         tickets=(s.lanes.front, s.lanes.back),
         stamps=(s.stamps.first, s.stamps.last),
+        load_max=float(s.load_max),
+        expected=sorted(s.lanes.expected),
         counters=replace(s.counters, by_state=list(s.counters.by_state)),
-        expected=s.lanes.expected,
-        load_max=s.load_max,
     )
 
 
@@ -116,11 +116,13 @@ def _rows(s: Scheduler) -> Iterator[_Sized]:
     yield from _queue_rows(s)
     for timers in _cut((*key, at_s) for key, at_s in s.timers.armed().items()):
         yield rows.TimersRow(timers), 2 * _ID_BYTES * len(timers)  # type: ignore[arg-type]
-    idle, queued = s.recalls.standing()
-    for engines in _cut(idle):
-        yield rows.RecallsRow(engines, []), _ID_BYTES * len(engines)
-    for pairs in _cut(queued):
-        yield rows.RecallsRow([], pairs), 2 * _ID_BYTES * len(pairs)
+    standing = s.recalls.standing()
+    for idle in _cut(standing.idle):
+        yield rows.RecallsRow(idle, [], []), _ID_BYTES * len(idle)
+    for queued in _cut(standing.queued):
+        yield rows.RecallsRow([], queued, []), 2 * _ID_BYTES * len(queued)
+    for looked_to in _cut(standing.looked_to):
+        yield rows.RecallsRow([], [], looked_to), 2 * _ID_BYTES * len(looked_to)
 
 
 def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
@@ -136,11 +138,12 @@ def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
             free=_floats(e.free),
             draining=e.draining,
             recalling=e.recalling,
+            unwanted=sorted(e.unwanted),
             progress_at_s=e.progress_at_s,
             run_mean_s=e.run_mean_s,
             done=e.done,
         )
-        yield row, _ROW_BYTES
+        yield row, _ROW_BYTES + _ID_BYTES * len(e.unwanted)
 
 
 def _floats(amounts: dict[str, float]) -> dict[str, float]:
