@@ -169,9 +169,11 @@ class Env:
         self.tell(ev.Remembered(client or self.me, [past]))
         return past.id
 
-    def cancel(self, *tasks: TaskId, client: ClientId | None = None) -> list[Command]:
+    def cancel(
+        self, *tasks: TaskId, client: ClientId | None = None, downstream: bool = False
+    ) -> list[Command]:
         """The client asks for these not to run."""
-        return self.tell(ev.CancelAsked(client or self.me, list(tasks)))
+        return self.tell(ev.CancelAsked(client or self.me, list(tasks), downstream))
 
     def release(self, *nodes: TaskId, client: ClientId | None = None) -> list[Command]:
         """The client lets go of these."""

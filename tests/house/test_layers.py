@@ -30,7 +30,7 @@ PICKLES = frozenset({"pickle", "cloudpickle", "marshal", "shelve", "dill"})
 SCHEDULING = words(
     """
     scheduler graph ready fair schemes index recall retry timers records explain invariants
-    statistics liveness placement commands
+    statistics liveness placement commands downstream
     """
 )
 

@@ -6,7 +6,6 @@ and hears is in io.py. A `Client` may be used by any number of threads.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import weakref
@@ -15,7 +14,8 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from headway import errors
-from headway.client import cluster, dependency, options
+from headway.client import cancelling, cluster, dependency, options
+from headway.client.cancelling import CancelReport
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
 from headway.client.link import Link
@@ -30,11 +30,8 @@ from headway.wire import payload
 from headway.wire.endpoint import find_connection_file, read_connection_file
 from headway.wire.messages import Result
 
-#: How long `cancel` waits to learn whether a task that is on an engine was still dropped.
-_CANCEL_WAIT_S = 2.0
-
-#: States in which nothing more comes of a cancel.
-_BEYOND_CANCEL = frozenset({"succeeded", "failed", "impossible", "timed_out", "lost"})
+#: Stands for all open tasks of a client.
+_ALL: Any = object()
 
 
 class Client:
@@ -51,7 +48,8 @@ class Client:
         seed: of the random schemes.
         resources: what each engine has to give, by name, such as {"gpu": 1}.
         output: whether to show here what tasks print.
-        python: the command of the engines' interpreter; default: the one that runs this.
+        python: the command of the engines' interpreter; default: the one that runs this. A
+            command that wraps one (`["nice", "python3"]`) is run for each engine.
         timeout_s: seconds to start and to connect.
         name: of the embedded cluster, for other clients to connect to it.
         wire: limits of the wire; both ends must agree on them.
@@ -229,18 +227,34 @@ class Client:
                 raise TypeError(f"gather takes futures, not {future!r}")
         return results
 
-    def cancel(self, futures: Any) -> list[bool]:
-        """Cancel tasks, given as futures or ids. One that runs gets a KeyboardInterrupt.
+    def cancel(self, futures: Any = _ALL, *, downstream: bool = False) -> CancelReport:
+        """Cancel tasks, and say what became of each. See docs/guide.md, "Stopping".
 
-        Returns, in order, whether each is cancelled. Waits some seconds for that at most: a task
-        that ignores the interrupt goes on, and False says so. In a callback, or under an event
-        loop, it does not wait at all: there, True says that the wish was sent.
+        A task that waits ends at once. One that runs gets a KeyboardInterrupt; if it goes on for
+        the engines' grace (2 s), its engine is killed and replaced. What depends on a cancelled
+        task ends as impossible.
+
+        Parameters:
+            futures: a future, an id, a Group, or a list of those. Default: all tasks of this
+                client that have not ended.
+            downstream: cancel also all tasks that depend on these, directly or through others,
+                whoever submitted them.
+
+        Returns, in order, whether each is cancelled, with `states` that say how each ended; one
+        that was done already stays as it is. Waits for that, some seconds at most. In a
+        callback, or under an event loop, it does not wait: there, True says that the wish was
+        sent.
+
+        Raises:
+            TypeError, ValueError: something names no task.
+            ConnectionLost: the cluster is gone, or the client was closed.
         """
-        if isinstance(futures, Future | str | int):
-            futures = [futures]
-        if not isinstance(futures, Iterable):
-            raise TypeError(f"cancel takes futures or ids of tasks, not {futures!r}")
-        return self._cancel([self._as_future(entry) for entry in futures])
+        if not isinstance(downstream, bool):
+            raise TypeError(f"downstream={downstream!r} is neither True nor False")
+        if futures is _ALL:
+            with self._link.lock:
+                futures = list(self._link.session.open.values())
+        return cancelling.cancel(*cancelling.named_tasks(self, futures), downstream)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -394,51 +408,5 @@ class Client:
             return ""
         return "" if state == "unknown" else state
 
-    def _as_future(self, entry: Any) -> Future[Any]:
-        """The future that `entry` names; one that is not ours to know is made for the purpose."""
-        if isinstance(entry, Future):
-            return entry
-        node = dependency.as_node(entry)
-        known = self._link.session.open.get(node)
-        if known is not None:
-            return known
-        stranger: Future[Any] = _Stranger(self)
-        stranger.node = node
-        return stranger
-
     def _cancel(self, futures: Sequence[Future[Any]]) -> list[bool]:
-        own = [future for future in futures if future._client is self and not future.done()]
-        if own:
-            self._link.cancel([future.node for future in own])
-        for future in futures:
-            if future._client is not self:
-                future.cancel()
-        if self._link.is_io_thread or asyncio._get_running_loop() is not None:
-            return [future.cancelled() or not future.done() for future in futures]
-        deadline_at = time.monotonic() + _CANCEL_WAIT_S
-        return [self._wait_cancelled(future, deadline_at) for future in futures]
-
-    def _wait_cancelled(self, future: Future[Any], deadline_at: float) -> bool:
-        """Wait until it is known whether `future` was cancelled."""
-        step_s = 0.005
-        while not future.done():
-            state = self._ask_state(future)
-            if state == "cancelled" and isinstance(future, _Stranger):
-                return True
-            if state in _BEYOND_CANCEL or (isinstance(future, _Stranger) and not state):
-                break
-            left_s = deadline_at - time.monotonic()
-            if left_s <= 0:
-                break
-            with future._condition:
-                if not future.done():
-                    future._condition.wait(min(step_s, left_s))
-            step_s = min(step_s * 2, 0.1)
-        return future.cancelled()
-
-
-class _Stranger(Future[Any]):
-    """Stands for a task of which this client has no future: it only carries its id."""
-
-    def __del__(self) -> None:
-        """Nothing is released: the task is somebody else's."""
+        return cancelling.cancel(futures)

@@ -182,10 +182,11 @@ class Future(concurrent.futures.Future[T]):
         return self._state in _DONE and self._state != _FINISHED
 
     def cancel(self) -> bool:
-        """Cancel the task, unless it is done or runs; returns whether it was cancelled.
+        """Cancel the task, unless it is done; returns whether it was cancelled. One that runs is
+        interrupted, and if it does not heed that, killed: see `Client.cancel`.
 
-        Waits for the controller's answer, a second or so at most. In a callback, or in a thread
-        that runs an event loop, it does not wait: there, True says that the wish was sent.
+        Waits until that is known, some seconds at most. In a callback, or in a thread that runs an
+        event loop, it does not wait: there, True says that the wish was sent.
         """
         return self._client._cancel([self])[0]
 

@@ -144,11 +144,11 @@ class Link:
         self._wake()
         return node
 
-    def cancel(self, tasks: list[TaskId]) -> None:
-        """Ask that `tasks` do not run."""
+    def cancel(self, tasks: list[TaskId], downstream: bool = False) -> None:
+        """Ask that `tasks` do not run; `downstream`: nor what depends on them."""
         with self.lock:
             self.check_open()
-            self.session.cancel(tasks)
+            self.session.cancel(tasks, downstream)
         self._wake()
 
     def ask(self, what: str, node: TaskId | None = None) -> Any:

@@ -148,9 +148,9 @@ class Session(Generic[F]):
         wire = self._wire
         return self.window_tasks >= wire.window_tasks or self.window_bytes >= wire.window_bytes
 
-    def cancel(self, tasks: list[TaskId]) -> None:
-        """Ask that `tasks` do not run."""
-        self._controls.append(m.Cancel(tasks))
+    def cancel(self, tasks: list[TaskId], downstream: bool = False) -> None:
+        """Ask that `tasks` do not run; `downstream`: nor what depends on them."""
+        self._controls.append(m.Cancel(tasks, downstream))
 
     def ask(self, what: str, node: TaskId | None, answered: Callable[[m.Answer], None]) -> int:
         """Put a question; `answered` is called once, with the answer. Returns its number."""

@@ -363,7 +363,7 @@ class Controller:
             self._tell(ev.FunctionsDropped(peer.number, message.functions), now)
 
     def _on_cancel(self, peer: ClientPeer, message: m.Cancel, now: float) -> None:
-        self._tell(ev.CancelAsked(peer.number, message.tasks), now)
+        self._tell(ev.CancelAsked(peer.number, message.tasks, message.downstream), now)
 
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))

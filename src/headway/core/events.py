@@ -234,10 +234,15 @@ class Released(Struct):
 
 
 class CancelAsked(Struct):
-    """The client wants these tasks not to run."""
+    """The client wants these tasks not to run.
+
+    With `downstream`, neither what depends on them, directly or through others that have not
+    ended; then `tasks` may name groups, and tasks that have ended.
+    """
 
     client: ClientId
     tasks: list[TaskId]
+    downstream: bool = False
 
 
 class EngineJoined(Struct):

@@ -27,6 +27,7 @@ from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
 from headway.core.commands import Command, StopTask
+from headway.core.downstream import find_downstream
 from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life
@@ -295,18 +296,27 @@ class Scheduler:
         self._life.end(task, cause, Problem(event.kind, event.text), out)
 
     def _on_cancel_asked(self, event: ev.CancelAsked, now: float, out: Commands) -> None:
-        for task_id in event.tasks:
-            task = self.tasks.get(task_id)
-            if task is None:
+        nodes = []
+        for node_id in event.tasks:
+            node = self._life.edges.find(node_id)
+            if node is None or (isinstance(node, Group) and not event.downstream):
                 self.counters.invalid += 1
             else:
-                self._cancel(task, out)
+                nodes.append(node)
+        # Found before anything ends: what ends lets go of its upstreams.
+        below = find_downstream(nodes, self.tasks.values()) if event.downstream else ()
+        found = list(below)
+        for node in nodes:
+            if isinstance(node, Task):
+                self._cancel(node, out)
+        for task, upstream in found:
+            self._cancel(task, out, upstream)
 
-    def _cancel(self, task: Task, out: Commands) -> None:
+    def _cancel(self, task: Task, out: Commands, upstream: TaskId | None = None) -> None:
         """A task on an engine is the engine's to stop; any other ends here. One that has ended
         stays as it is."""
         if task.state is WAITING or task.state is READY:
-            self._life.end(task, Cause.CANCEL, words.cancelled(task), out)
+            self._life.end(task, Cause.CANCEL, words.cancelled(task, upstream), out)
         elif task.state in FINAL_STATES or task.cancelled:
             return
         else:
@@ -393,7 +403,8 @@ class Scheduler:
             is_culprit = not event.known or n == begun - 1
             charged = is_culprit and not event.end.wanted
             if charged and event.end.overran:
-                self._life.end(task, Cause.DEADLINE, words.overran(task, event.end.text), out)
+                how = words.crash(engine, event.end)
+                self._life.end(task, Cause.DEADLINE, words.overran(task, how), out)
                 continue
             if charged:
                 task.crashes = [*(task.crashes or ()), words.crash(engine, event.end)]
@@ -402,7 +413,9 @@ class Scheduler:
             if cause is Cause.ENGINE_LOST:
                 self._life.take_back(task, cause, now, out)
             elif cause is Cause.CANCEL:
-                self._life.end(task, cause, words.cancelled(task), out)
+                ran = is_culprit and event.known and event.busy
+                problem = words.stopped_hard(task, engine, event.end) if ran else None
+                self._life.end(task, cause, problem or words.cancelled(task), out)
             else:
                 self._life.end(task, cause, words.lost(task, engine, event.end), out)
 
@@ -525,4 +538,4 @@ class Scheduler:
         self._life.take_back(task, Cause.RETURNED, now, out)
 
     def _on_overran(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:
-        self._life.end(task, Cause.DEADLINE, words.overran(task, "interrupted"), out)
+        self._life.end(task, Cause.DEADLINE, words.overran(task), out)

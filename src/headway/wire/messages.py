@@ -24,7 +24,7 @@ from headway.core.events import (
 from headway.core.problems import Problem
 
 #: Raised with every change of a message or of its meaning.
-VERSION = 1
+VERSION = 2
 
 #: An engine sends its results on a second connection, whose identity is its first's and this.
 RESULTS_SUFFIX = b"/out"
@@ -117,9 +117,11 @@ class Release(Struct, tag="release", frozen=True):
 
 
 class Cancel(Struct, tag="cancel", frozen=True):
-    """Tasks that shall not run. Each is answered by its Result, whichever that is."""
+    """Tasks that shall not run. Each is answered by its Result, whichever that is. `downstream`:
+    nor what depends on them; see core.events.CancelAsked."""
 
     tasks: list[TaskId]
+    downstream: bool = False
 
 
 class Ask(Struct, tag="ask", frozen=True):
