@@ -30,17 +30,13 @@ from typing import Any
 import zmq
 
 from headway.config import EngineConfig, WireConfig
-from headway.engine.child import EngineCommand
 from headway.engine.handshake import say_hello
+from headway.engine.starter import EngineCommand
 from headway.engine.supervise import Supervisor
 from headway.errors import HeadwayError, ProtocolError, StartError
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.endpoint import connect_dealer, read_connection_file
-
-#: What the interpreter is told. Without `-P`, a file in the user's working directory could
-#: shadow what the engine itself imports; the user's own entries come last: `--sys-path`.
-_RUN_ENGINE = ("-P", "-m", "headway.engine")
 
 _STDIN = 0
 #: A loop never waits longer, so that it notices that its parent has changed.
@@ -103,6 +99,7 @@ class Nanny:
 
     def close(self) -> None:
         """Give back sockets and signals. The engines must have ended: see `run`."""
+        self._supervisor.close()
         self._signals.close()
         self._socket.close()
         self._context.term()
@@ -131,15 +128,13 @@ class Nanny:
 
     def _engine_command(self) -> EngineCommand:
         options = self._options
-        command = [
-            *options.engine_command,
-            *_RUN_ENGINE,
+        arguments = [
             *("--connection", str(options.connection.absolute())),
             *("--nanny", self._token),
             *("--resources", json.dumps(options.resources)),
             *("--sys-path", json.dumps(list(options.sys_path))),
         ]
-        return EngineCommand(command, os.environ, options.cwd)
+        return EngineCommand(options.engine_command, arguments, os.environ, options.cwd)
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -199,8 +194,8 @@ class Nanny:
                 self._heard_at_s = now_s
             if isinstance(message, m.StopEngine):
                 self._supervisor.stop_engine(message.token, message.reason, message.restart, now_s)
-            elif isinstance(message, m.InterruptTask):
-                self._supervisor.interrupt_task(message.token, message.task)
+            elif isinstance(message, m.InterruptTasks):
+                self._supervisor.stop_tasks(message.token, message.tasks)
             elif isinstance(message, m.Bye):
                 return message.reason or "the cluster stopped"
             elif isinstance(message, m.Refused):

@@ -239,7 +239,8 @@ class GiveBack(Struct, tag="give-back", frozen=True):
 
 
 class StopTasks(Struct, tag="stop-tasks", frozen=True):
-    """Tasks to drop, or to interrupt if they run: the answer to each that was is STOPPED."""
+    """Tasks to drop, or to interrupt if they run: the answer to each that was is STOPPED. The
+    engine's nanny is told the same (InterruptTasks), should it not be able to hear this."""
 
     tasks: list[TaskId]
 
@@ -300,11 +301,13 @@ class StopEngine(Struct, tag="stop-engine", frozen=True):
     restart: bool = False
 
 
-class InterruptTask(Struct, tag="interrupt-task", frozen=True):
-    """Controller to nanny: SIGINT to the engine, if `task` is what it runs now."""
+class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
+    """Controller to nanny: `tasks` shall not run on that engine, which was told so by StopTasks,
+    in the same order. The one that runs is interrupted, and if it goes on, killed with its engine.
+    """
 
     token: str
-    task: TaskId
+    tasks: list[TaskId]
 
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
@@ -314,4 +317,4 @@ FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
 ToClient = Welcome | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
 ToEngine = Welcome | Refused | Assigned | GiveBack | StopTasks | Ping | Bye
-ToNanny = Welcome | Refused | StopEngine | InterruptTask | Ping | Bye
+ToNanny = Welcome | Refused | StopEngine | InterruptTasks | Ping | Bye
