@@ -313,7 +313,7 @@ def test_downstream_is_asked_for_also_of_what_is_done_and_of_groups_with_a_node(
     client.cancel(group, downstream=True)
     wait_until(lambda: controller.of_type(m.Cancel))
     nodes = [*(future.node for future in group), group.node]
-    assert controller.of_type(m.Cancel) == [m.Cancel(nodes, downstream=True)]
+    assert controller.of_type(m.Cancel) == [m.Cancel(nodes, queued_only=False, downstream=True)]
 
 
 def test_cancel_refuses_what_it_does_not_understand_and_sends_nothing(client, controller):
@@ -322,7 +322,7 @@ def test_cancel_refuses_what_it_does_not_understand_and_sends_nothing(client, co
     for wrong in (None, 2.5, b"1-1", [future, None]):
         with pytest.raises(TypeError, match="cancel takes futures or ids of tasks, not"):
             client.cancel(wrong)
-    with pytest.raises(TypeError, match="downstream=1 is neither True nor False"):
+    with pytest.raises(TypeError, match="downstream=1 is not True or False"):
         client.cancel(future, downstream=1)
     with pytest.raises(ValueError, match="is not a task id"):
         client.cancel([future, "first"])

@@ -5,12 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.client.session import FUNCTIONS_KNOWN_MAX, TASK_BYTES, Function, Session
+from headway.client.session import (
+    FUNCTIONS_KNOWN_MAX,
+    TASK_BYTES,
+    Function,
+    Session,
+    SessionStatistics,
+)
 from headway.config import WireConfig
-from headway.core.events import task_id
+from headway.core.events import ConditionSpec, TaskOptions, task_id
+from headway.errors import SerializationError
 from headway.wire import messages as m
 
 WIRE = WireConfig()
@@ -66,6 +74,40 @@ def test_a_batch_is_closed_by_count_and_by_bytes():
     for _ in range(3):
         session.submit(function(), b"x" * 900, "a")
     assert [len(s.tasks) for s in sent(session)] == [2, 1]  # 900 and more: closed above 1000
+
+
+def test_what_a_task_names_counts_as_its_arguments_do():
+    # Given tasks that each name a hundred others, in three ways, and a group of as many
+    upstreams = [task_id(1, n) for n in range(1, 101)]
+    view = TaskOptions(targets=list(range(300)))
+    ways: list[dict[str, Any]] = [
+        {"after": ConditionSpec(upstreams)},
+        {"follow": ConditionSpec(upstreams)},
+        {"inputs": upstreams},
+        {"options": view},
+    ]
+    for way in ways:
+        session = make_session(batch_bytes=1000)
+        for _ in range(6):
+            session.submit(function(), b"", "a", **way)
+        assert session.window_bytes > 6 * 500
+        # Then a batch of them is no larger than one of tasks with as large arguments
+        assert [len(s.tasks) for s in sent(session)] == [2, 2, 2], way
+        session.accepted(3)
+        assert (session.window_tasks, session.window_bytes) == (0, 0)
+    session = make_session(batch_bytes=1000)
+    for _ in range(3):
+        session.submit_group(upstreams)
+    assert [len(s.groups) for s in sent(session)] == [2, 1]
+
+
+def test_what_cant_be_written_is_refused_before_it_is_asked_for():
+    session = make_session()
+    with pytest.raises(SerializationError, match="can't write a TaskOptions"):
+        session.submit(function(), b"", "a", options=TaskOptions(priority=1 << 70))
+    # And nothing of it is left
+    assert sent(session) == []
+    assert session.statistics() == SessionStatistics(0, 0, 0, 0, 0)
 
 
 def test_a_group_opens_a_batch_after_the_tasks_it_names():
@@ -127,6 +169,13 @@ def test_controls_come_between_submits_and_releases():
     assert [type(message) for message in sent(session)] == [m.Submit, m.Cancel, m.Ask, m.Release]
     assert session.answered(m.Answer(number)) is not None
     assert session.answered(m.Answer(number)) is None  # answered once
+
+
+def test_a_cancel_says_whether_what_has_begun_is_meant():
+    session = make_session()
+    session.cancel([task_id(1, 1)])
+    session.cancel([task_id(1, 2)], queued_only=True)
+    assert sent(session) == [m.Cancel([task_id(1, 1)]), m.Cancel([task_id(1, 2)], True)]
 
 
 def test_tasks_that_were_put_in_out_of_order_are_sent_in_order():

@@ -170,10 +170,16 @@ class Env:
         return past.id
 
     def cancel(
-        self, *tasks: TaskId, client: ClientId | None = None, downstream: bool = False
+        self,
+        *tasks: TaskId,
+        client: ClientId | None = None,
+        queued_only: bool = False,
+        downstream: bool = False,
     ) -> list[Command]:
-        """The client asks for these not to run."""
-        return self.tell(ev.CancelAsked(client or self.me, list(tasks), downstream))
+        """The client asks for these not to run; `queued_only`: unless they have begun;
+        `downstream`: nor what depends on them."""
+        event = ev.CancelAsked(client or self.me, list(tasks), queued_only, downstream)
+        return self.tell(event)
 
     def release(self, *nodes: TaskId, client: ClientId | None = None) -> list[Command]:
         """The client lets go of these."""
@@ -187,6 +193,10 @@ class Env:
         self._engines += 1
         self.tell(ev.EngineJoined(engine, resources))
         return engine
+
+    def expect(self, *engines: int) -> list[Command]:
+        """These engines are being started."""
+        return self.tell(ev.EnginesExpected([EngineId(engine) for engine in engines]))
 
     def engines(self, count: int, **resources: float) -> list[EngineId]:
         """So many more engines, all alike."""
@@ -226,9 +236,11 @@ class Env:
         outcome = self.outcome(task, status, attempt=attempt, payload=payload)
         return self.tell(ev.LateOutcome(outcome))
 
-    def give_back(self, engine: EngineId, *tasks: TaskId) -> list[Command]:
-        """The engine answers a recall: it has not begun these."""
-        return self.tell(ev.GaveBack(engine, list(tasks)))
+    def give_back(
+        self, engine: EngineId, *tasks: TaskId, begun: Sequence[TaskId] = ()
+    ) -> list[Command]:
+        """The engine answers a recall: it has not begun these, but has `begun` those."""
+        return self.tell(ev.GaveBack(engine, list(tasks), list(begun)))
 
     # --- how attempts go -----------------------------------------------------------------------
 

@@ -235,7 +235,7 @@ def test_wrong_arguments_are_refused_at_the_call(client):
             client.cancel(wrong)
     with pytest.raises(TypeError, match="neither a Future nor a task's id"):
         client.cancel(True)
-    with pytest.raises(TypeError, match="downstream='all' is neither True nor False"):
+    with pytest.raises(TypeError, match="downstream='all' is not True or False"):
         client.cancel(future, downstream="all")
     assert client.cancel([]) == []
     # None of these has cancelled anything

@@ -4,6 +4,7 @@ that process, engines start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -31,12 +32,11 @@ def noop():
 
 def forker_of(nanny):
     """The warm process; None if there is none."""
-    found = [
-        child
-        for child in psutil.Process(nanny.pid).children()
-        if "headway.engine.forker" in child.cmdline() and child.name() != "headway-engine"
-    ]
-    return found[0] if found else None
+    for child in psutil.Process(nanny.pid).children():
+        with contextlib.suppress(psutil.Error):  # it has ended
+            if "headway.engine.forker" in child.cmdline() and child.name() != "headway-engine":
+                return child
+    return None
 
 
 def is_forked(engine):

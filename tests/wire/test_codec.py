@@ -75,8 +75,9 @@ EXAMPLES: list[Any] = [
         {DIGEST: b"function"},
     ),
     m.Release([1, 2], [DIGEST]),
-    m.Cancel([1 << 40 | 1]),
+    m.Cancel([1 << 40 | 1], queued_only=True),
     m.Ask(1, "explain", 7),
+    m.Shown(3),
     m.Shutdown(),
     m.Accepted(12),
     m.Results(
@@ -102,7 +103,7 @@ EXAMPLES: list[Any] = [
             Outcome(2, 1, 1, b"error", 1.0, 2.0, ErrorInfo(["builtins.ValueError"], "no")),
         ]
     ),
-    m.Returned([4]),
+    m.Returned([4], [5, 6]),
     m.Heartbeat([m.Vitals("token", 7, 1.5, 1 << 33), m.Vitals("other", None, 0.0, 0)]),
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),
@@ -171,6 +172,17 @@ def test_large_and_small_payloads_come_back_in_their_places(tasks):
     # Then each task has its own, and the large ones had frames of their own
     assert [(spec.id, spec.payload) for spec in message.tasks] == tasks
     assert len(frames) == 1 + sum(len(payload) > 20 for _, payload in tasks)
+
+
+def test_small_payloads_beyond_a_sum_have_frames_of_their_own():
+    batch = codec.Batch(inline_bytes_max=20, inline_sum_max=50)
+    payloads = [b"a" * 20, b"b" * 20, b"c" * 20, b"d" * 10, b"e", b""]
+    specs = [TaskSpec(n, 0, batch.place(payload)) for n, payload in enumerate(payloads)]
+    assert [spec.payload for spec in specs] == [payloads[0], payloads[1], 0, payloads[3], 1, b""]
+    message = codec.from_client().decode(
+        codec.encode(m.Submit(1, [DIGEST], [], specs), batch.large)
+    )
+    assert [spec.payload for spec in message.tasks] == payloads
 
 
 def test_large_functions_arguments_and_inputs_of_an_assignment_come_back():

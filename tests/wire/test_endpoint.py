@@ -331,6 +331,18 @@ def test_keys_are_new_each_time():
 # --- limits, and clusters that are gone ---------------------------------------------------------
 
 
+def test_a_frame_of_just_the_size_that_may_travel_arrives_also_encrypted(network):
+    network.authenticate()
+    small = dataclasses.replace(WIRE, frame_bytes_max=1_000)
+    router, info = network.bind(wire=small)
+    dealer = network.connect(info, b"peer", wire=small)
+    assert_talks(router, dealer, b"peer")
+    dealer.send(b"x" * 1_000)
+    assert receive(router) == [b"peer", b"x" * 1_000]
+    router.send_multipart([b"peer", b"y" * 1_000])
+    assert receive(dealer) == [b"y" * 1_000]
+
+
 def test_a_frame_that_is_too_large_costs_its_sender_the_connection_and_nothing_else(network):
     # Given a controller that takes small frames, and two peers
     network.authenticate()

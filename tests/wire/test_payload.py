@@ -64,6 +64,20 @@ def test_functions_lambdas_and_closures_arrive():
     assert [function(21) for function in arrived] == [42, 42, 31, 5]
 
 
+def test_the_code_of_functions_and_of_classes_keeps_its_file_for_tracebacks():
+    def helper():
+        return lambda: None
+
+    class Local:
+        def method(self):
+            return helper()
+
+    method = payload.load_function(payload.dump_function(Local)[1]).method
+    inner = method.__closure__[0].cell_contents
+    for code in (method.__code__, inner.__code__, inner().__code__):
+        assert code.co_filename == __file__
+
+
 def test_the_digest_is_that_of_the_pickle():
     digest, data = payload.dump_function(double)
     assert len(digest) == payload.DIGEST_BYTES == 16
@@ -143,6 +157,25 @@ def test_classes_and_functions_of_the_main_program_arrive_by_value(tmp_path):
     (point, function), _ = payload.load_arguments(bytes.fromhex(written.stdout), None)
     # Then it is all there
     assert function(point) == 42
+
+
+def test_a_class_that_comes_back_is_left_as_it_is_here():
+    # Given a class that is written by value, with a method of its own
+    class Local:
+        def method(self):
+            return factor
+
+    factor = 2
+    method = Local.method
+    written = payload.dump_result(Local(), "f")
+    # When it comes back, after a change here
+    Local.colour = "red"
+    factor = 3
+    back = payload.load_result(written)
+    # Then it is the same class, with the same method, which sees the change
+    assert type(back) is Local
+    assert Local.method is method
+    assert (back.method(), back.colour) == (3, "red")
 
 
 def test_a_subclass_of_a_plain_type_does_not_take_the_fast_path():

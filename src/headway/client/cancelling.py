@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headway.client import dependency
 from headway.client.futures import Future, Group
+from headway.core.events import TaskId
 
 if TYPE_CHECKING:
     from headway.client.client import Client
@@ -26,6 +28,17 @@ WAIT_S = 5.0
 
 #: States in which nothing more comes of a cancel.
 _BEYOND_CANCEL = frozenset({"succeeded", "failed", "impossible", "timed_out", "lost"})
+
+#: States in which a task may have begun.
+_ON_ENGINE = frozenset({"assigned", "running"})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What else goes with the tasks, or not: see `Client.cancel`."""
+
+    queued_only: bool = False
+    downstream: bool = False
 
 
 class CancelReport(list[bool]):
@@ -86,41 +99,41 @@ def _as_future(client: Client, entry: Any) -> Future[Any]:
     return stranger
 
 
-def cancel(
-    futures: Sequence[Future[Any]], groups: Sequence[Group] = (), downstream: bool = False
-) -> CancelReport:
+def cancel(futures: Sequence[Future[Any]], groups: Sequence[Group], wish: Wish) -> CancelReport:
     """Cancel them, wait for the truth, and tell it. Where waiting would block (in a callback, or
     under an event loop), it is not waited for.
 
     Raises:
         ConnectionLost: the cluster is gone, or its client was closed.
     """
-    nodes: dict[Client, dict[Any, None]] = {}
+    nodes: dict[Client, dict[TaskId, None]] = {}
     for future in futures:
         # What is done has nothing to cancel, but perhaps something downstream.
-        if downstream or not future.done():
+        if wish.downstream or not future.done():
             nodes.setdefault(future._client, {})[future.node] = None
-    for group in groups if downstream else ():
+    for group in groups if wish.downstream else ():
         if group.node:
             nodes.setdefault(group._client, {})[group.node] = None
     for client, wanted in nodes.items():
-        client._link.cancel(list(wanted), downstream)
+        client._link.cancel(list(wanted), wish.queued_only, wish.downstream)
     is_loop = asyncio._get_running_loop() is not None
     if is_loop or any(future._client._link.is_io_thread for future in futures):
         return CancelReport((f._final_state or "pending" for f in futures), sent=True)
     deadline_at = time.monotonic() + WAIT_S
-    return CancelReport(_wait_ended(future, deadline_at) for future in futures)
+    return CancelReport(_wait_ended(future, wish, deadline_at) for future in futures)
 
 
-def _wait_ended(future: Future[Any], deadline_at: float) -> str:
+def _wait_ended(future: Future[Any], wish: Wish, deadline_at: float) -> str:
     """Wait until `future` has ended, or nothing more comes of a cancel; its state then."""
     step_s = 0.005
     while not future.done():
-        state = future._client._ask_state(future)
+        facts = future._client._ask_task(future)
+        state = str(facts.get("state", ""))
         if isinstance(future, Stranger) and (state == "cancelled" or not state):
             return state or "unknown"
+        has_begun = state in _ON_ENGINE and not facts.get("asked_back")
         left_s = deadline_at - time.monotonic()
-        if state in _BEYOND_CANCEL or left_s <= 0:
+        if state in _BEYOND_CANCEL or (wish.queued_only and has_begun) or left_s <= 0:
             return future._final_state or state or "pending"
         with future._condition:
             if not future.done():

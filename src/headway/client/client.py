@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from headway import errors
 from headway.client import cancelling, cluster, dependency, options
-from headway.client.cancelling import CancelReport
+from headway.client.cancelling import CancelReport, Wish
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
 from headway.client.link import Link
@@ -90,31 +90,31 @@ class Client:
         }
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
-        process = None
-        if where is None:
-            process = cluster.start(cluster_options, timeout_s)
+        process = link = None
         try:
+            if where is None:
+                process = cluster.embedded(cluster_options)
+                process.start(timeout_s)
             self.connection_file = (
                 process.connection_file if process else find_connection_file(where)
             )
             info = read_connection_file(self.connection_file)
-            self._link = Link(
+            self._link = link = Link(
                 info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s
             )
-        except BaseException:
+            self._wire = wire
+            self._functions = FunctionCache()
+            #: Nodes whose futures are gone; futures append to it as they go.
+            self._released = link.session.released
+            # Runs when the last reference, those in open futures included, has gone.
+            weakref.finalize(self, link.request_stop).atexit = False
+            link.start()
+            link.wait_welcomed()
+        except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
+            if link is not None:
+                link.close()
             if process is not None:
                 process.stop(grace_s=0.0)
-            raise
-        self._wire = wire
-        self._functions = FunctionCache()
-        #: Nodes whose futures are gone; futures append to it as they go.
-        self._released = self._link.session.released
-        # Runs when the last reference, those in open futures included, has gone.
-        weakref.finalize(self, self._link.request_stop).atexit = False
-        try:
-            self._link.wait_welcomed()
-        except BaseException:
-            self._link.close()
             raise
 
     def __repr__(self) -> str:
@@ -175,7 +175,8 @@ class Client:
             after: run after these tasks: a Future, Group, id, Dependency, or a list of those.
             follow: run only on an engine on which these tasks ran.
             targets: engines that may run it: "e0", a number, an EngineInfo, or a list of those.
-            wait_for_engines: wait for an engine that may run it, instead of failing.
+            wait_for_engines: wait for an engine that may run it, instead of failing. One that
+                the cluster is still starting is waited for in any case.
             timeout: seconds that it may wait in the queue.
             run_timeout: seconds that one run may take.
             retries: how often to try again when it raises.
@@ -227,7 +228,9 @@ class Client:
                 raise TypeError(f"gather takes futures, not {future!r}")
         return results
 
-    def cancel(self, futures: Any = _ALL, *, downstream: bool = False) -> CancelReport:
+    def cancel(
+        self, futures: Any = _ALL, *, downstream: bool = False, queued_only: bool = False
+    ) -> CancelReport:
         """Cancel tasks, and say what became of each. See docs/guide.md, "Stopping".
 
         A task that waits ends at once. One that runs gets a KeyboardInterrupt; if it goes on for
@@ -239,6 +242,7 @@ class Client:
                 client that have not ended.
             downstream: cancel also all tasks that depend on these, directly or through others,
                 whoever submitted them.
+            queued_only: leave those alone that have begun.
 
         Returns, in order, whether each is cancelled, with `states` that say how each ended; one
         that was done already stays as it is. Waits for that, some seconds at most. In a
@@ -246,15 +250,17 @@ class Client:
         sent.
 
         Raises:
-            TypeError, ValueError: something names no task.
+            TypeError, ValueError: something names no task, or an option is wrong.
             ConnectionLost: the cluster is gone, or the client was closed.
         """
-        if not isinstance(downstream, bool):
-            raise TypeError(f"downstream={downstream!r} is neither True nor False")
+        wish = Wish(
+            downstream=options.flag("downstream", downstream),
+            queued_only=options.flag("queued_only", queued_only),
+        )
         if futures is _ALL:
             with self._link.lock:
                 futures = list(self._link.session.open.values())
-        return cancelling.cancel(*cancelling.named_tasks(self, futures), downstream)
+        return cancelling.cancel(*cancelling.named_tasks(self, futures), wish)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -400,13 +406,17 @@ class Client:
 
     def _ask_state(self, future: Future[Any]) -> str:
         """The state of an open task; "" if it can't be asked, or is not known (yet, any more)."""
-        if self._link.is_io_thread or self._link.refusal is not None:
-            return ""
-        try:
-            state = str(self._link.ask("task", future.node)["state"])
-        except errors.HeadwayError:
-            return ""
-        return "" if state == "unknown" else state
+        return str(self._ask_task(future).get("state", ""))
 
-    def _cancel(self, futures: Sequence[Future[Any]]) -> list[bool]:
-        return cancelling.cancel(futures)
+    def _ask_task(self, future: Future[Any]) -> dict[str, Any]:
+        """What the controller knows of an open task; {} where `_ask_state` is ""."""
+        if self._link.is_io_thread or self._link.refusal is not None:
+            return {}
+        try:
+            facts: dict[str, Any] = self._link.ask("task", future.node)
+        except errors.HeadwayError:
+            return {}
+        return {} if facts["state"] == "unknown" else facts
+
+    def _cancel(self, futures: Sequence[Future[Any]], queued_only: bool) -> list[bool]:
+        return cancelling.cancel(futures, [], Wish(queued_only=queued_only))

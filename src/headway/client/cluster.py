@@ -65,14 +65,13 @@ def check_timeout(timeout_s: Any) -> float:
     return checked
 
 
-def start(cluster_options: Mapping[str, Any], timeout_s: float) -> ControllerProcess:
-    """Start an embedded cluster.
+def embedded(cluster_options: Mapping[str, Any]) -> ControllerProcess:
+    """The controller of an embedded cluster, to be started.
 
     Raises:
         TypeError, ValueError: an option is wrong.
-        StartError: it does not start.
     """
-    return ControllerProcess(settings(cluster_options), timeout_s)
+    return ControllerProcess(settings(cluster_options))
 
 
 def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:

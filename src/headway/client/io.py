@@ -58,6 +58,8 @@ class IoThread:
         self._heartbeat_timeout_s = link.wire.heartbeat_timeout_s
         self._heard_at = self._sent_at = self._polled_at = self._turned_at = time.monotonic()
         self._printer = Printer(self._label_of)
+        #: Outputs shown, of which the controller was not told yet.
+        self._shown = 0
         self._decoder = codec.to_client()
         self._dealer: zmq.Socket[bytes] | None = None
         self._on: dict[type, Callable[[Any], None]] = {
@@ -74,6 +76,7 @@ class IoThread:
 
     def run(self) -> None:
         """Serve until it is over, then close everything."""
+        self._link.began.set()
         context: zmq.Context[zmq.Socket[bytes]] | None = None
         try:
             context = zmq.Context()
@@ -143,6 +146,9 @@ class IoThread:
         return heard > 0
 
     def _send_waiting(self) -> None:
+        if self._shown:
+            self._send(m.Shown(self._shown))
+            self._shown = 0
         session = self._link.session
         if not (session.has_waiting or session.released) or not self._link.number:
             return
@@ -267,6 +273,7 @@ class IoThread:
     def _on_output(self, output: m.Output) -> None:
         if self._link.want_output:
             self._printer.show(output.lines)
+        self._shown += 1
 
     def _on_notice(self, notice: m.Notice) -> None:
         if notice.fatal:
@@ -278,9 +285,9 @@ class IoThread:
         reason = f": {bye.reason}" if bye.reason else ""
         raise errors.ConnectionLost(f"the cluster {self._link.cluster} was stopped{reason}")
 
-    def _label_of(self, task: TaskId) -> str:
+    def _label_of(self, task: TaskId) -> str | None:
         future = self._link.session.open.get(task)
-        return "" if future is None else future.label
+        return None if future is None else future.label
 
     # --- the end --------------------------------------------------------------------------------
 

@@ -38,6 +38,9 @@ _log = logging.getLogger("headway.client")
 #: callback that does not return makes it longer.
 _JOIN_S = 15.0
 
+#: How long a thread that was started takes to begin at most.
+_BEGIN_S = 1.0
+
 #: A question that the controller has not answered by then is given up.
 _ANSWER_S = 30.0
 
@@ -74,7 +77,8 @@ class Link:
         #: Set by the io thread when it is about to sleep, so that it is woken only then.
         self.is_asleep = False
         self.is_stopping = False
-        #: Set by the io thread when everything is closed.
+        #: Set by the io thread when it begins; and when everything is closed.
+        self.began = threading.Event()
         self.ended = threading.Event()
         self.wake_reader, self._wake_writer = net.socketpair()
         self.wake_reader.setblocking(False)
@@ -82,8 +86,18 @@ class Link:
         self._thread = threading.Thread(
             target=IoThread(self).run, name="headway-client", daemon=True
         )
+        self._is_started = False
+
+    def start(self) -> None:
+        """Start the thread. Not in `__init__`: where Ctrl-C comes right after it, the caller has
+        to know of this object, to close it. Call `close` also if this raises anything."""
         forks.register(self)
-        self._thread.start()
+        try:
+            self._is_started = True
+            self._thread.start()
+        except BaseException:  # no more threads are allowed; or Ctrl-C, and it began or never will
+            self._is_started = self.began.wait(_BEGIN_S)
+            raise
 
     # --- any thread -----------------------------------------------------------------------------
 
@@ -144,11 +158,11 @@ class Link:
         self._wake()
         return node
 
-    def cancel(self, tasks: list[TaskId], downstream: bool = False) -> None:
-        """Ask that `tasks` do not run; `downstream`: nor what depends on them."""
+    def cancel(self, tasks: list[TaskId], queued_only: bool, downstream: bool) -> None:
+        """Ask that `tasks` do not run: see the message Cancel."""
         with self.lock:
             self.check_open()
-            self.session.cancel(tasks, downstream)
+            self.session.cancel(tasks, queued_only, downstream)
         self._wake()
 
     def ask(self, what: str, node: TaskId | None = None) -> Any:
@@ -219,6 +233,10 @@ class Link:
     def close(self) -> None:
         """Stop, and wait until the sockets are closed and an embedded cluster has ended."""
         if self.is_forked:
+            return
+        if not self._is_started:
+            forks.closed(self)
+            self.close_wakers()
             return
         self.request_stop()
         if self.is_io_thread:

@@ -28,7 +28,7 @@ from headway.core.events import (
     TaskSpec,
 )
 from headway.wire import messages as m
-from headway.wire.codec import Batch, Buffer
+from headway.wire.codec import Batch, Buffer, encode
 
 F = TypeVar("F")
 
@@ -37,6 +37,9 @@ FUNCTIONS_KNOWN_MAX = 512
 
 #: About what a task costs on the wire beside its payload; also bounds tasks without one.
 TASK_BYTES = 48
+
+#: At most what the id of a node takes on the wire.
+_NODE_BYTES = 9
 
 
 class Function:
@@ -51,6 +54,10 @@ class Function:
     def __repr__(self) -> str:
         return f"<Function {self.digest.hex()[:8]} {len(self.payload)} bytes>"
 
+
+#: A node that was asked for, its function (None: a group), what must live until it has arrived,
+#: and about what it takes on the wire.
+_Asked = tuple[TaskSpec | GroupSpec, Function | None, Any, int]
 
 #: A message, and the large payloads that travel beside it.
 Outgoing = tuple[Any, Sequence[Buffer]]
@@ -95,7 +102,14 @@ class Session(Generic[F]):
         self.window_bytes = 0
         #: The highest node that the controller has confirmed.
         self.accepted_node = TaskId(0)
-        self._asked: list[tuple[TaskSpec | GroupSpec, Function | None, Any]] = []
+        self._asked: list[_Asked] = []
+        #: What `_weigh` looked at last, and how heavy it was: one view serves many tasks.
+        self._weighed: tuple[ConditionSpec | None, ConditionSpec | None, TaskOptions | None] = (
+            None,
+            None,
+            None,
+        )
+        self._weight = 0
         self._controls: list[m.Cancel | m.Ask] = []
         self._questions: dict[int, Callable[[m.Answer], None]] = {}
         self._question = 0
@@ -126,20 +140,46 @@ class Session(Generic[F]):
         options: TaskOptions | None = None,
         keep: Any = None,
     ) -> TaskId:
-        """Ask for a task; returns its id. `keep` is held until the controller has the task."""
+        """Ask for a task; returns its id. `keep` is held until the controller has the task.
+
+        Raises:
+            SerializationError: a condition or an option can't be written; nothing was asked.
+        """
         # The hot path: no call but those that it needs.
+        size = len(payload) + TASK_BYTES
+        if inputs is not None:
+            size += _NODE_BYTES * len(inputs)
+        if after is not None or follow is not None or options is not None:
+            size += self._weigh(after, follow, options)
         self._last = node = self._last + 1
         spec = TaskSpec(node, 0, payload, inputs, after, follow, options)  # type: ignore[arg-type]
-        self._asked.append((spec, function, keep))
+        self._asked.append((spec, function, keep, size))
         self.open[node] = future  # type: ignore[index]
         self.window_tasks += 1
-        self.window_bytes += len(payload) + TASK_BYTES
+        self.window_bytes += size
         return node  # type: ignore[return-value]
+
+    def _weigh(
+        self,
+        after: ConditionSpec | None,
+        follow: ConditionSpec | None,
+        options: TaskOptions | None,
+    ) -> int:
+        """The bytes that these add to a task. They count as its payload does: a thousand tasks
+        that each name a hundred thousand others would be a message that no peer takes."""
+        last = self._weighed
+        if after is not last[0] or follow is not last[1] or options is not last[2]:
+            parts = after, follow, options
+            self._weight = sum(len(encode(part)[0]) for part in parts if part is not None)
+            self._weighed = parts
+        return self._weight
 
     def submit_group(self, members: list[TaskId], keep: Any = None) -> TaskId:
         """Make one node of many tasks; returns its id."""
         node = self.new_node()
-        self._asked.append((GroupSpec(node, members), None, keep))
+        size = _NODE_BYTES * len(members)
+        self._asked.append((GroupSpec(node, members), None, keep, size))
+        self.window_bytes += size
         return node
 
     @property
@@ -148,9 +188,11 @@ class Session(Generic[F]):
         wire = self._wire
         return self.window_tasks >= wire.window_tasks or self.window_bytes >= wire.window_bytes
 
-    def cancel(self, tasks: list[TaskId], downstream: bool = False) -> None:
-        """Ask that `tasks` do not run; `downstream`: nor what depends on them."""
-        self._controls.append(m.Cancel(tasks, downstream))
+    def cancel(
+        self, tasks: list[TaskId], queued_only: bool = False, downstream: bool = False
+    ) -> None:
+        """Ask that `tasks` do not run: see the message Cancel."""
+        self._controls.append(m.Cancel(tasks, queued_only, downstream))
 
     def ask(self, what: str, node: TaskId | None, answered: Callable[[m.Answer], None]) -> int:
         """Put a question; `answered` is called once, with the answer. Returns its number."""
@@ -189,13 +231,14 @@ class Session(Generic[F]):
         # A signal handler that submits while `submit` runs may swap two neighbours.
         if any(asked[i][0].id > asked[i + 1][0].id for i in range(len(asked) - 1)):
             asked.sort(key=lambda item: item[0].id)
-        for spec, function, keep in asked:
+        for spec, function, keep, size in asked:
             if batch.is_full or (function is None and batch.tasks):
                 self._close(batch, last, out)
                 batch = _BatchWriter(self._wire)
             if keep is not None:
                 batch.keep.append(keep)
             last = spec.id
+            batch.window_bytes += size
             if function is None:
                 batch.groups.append(spec)  # type: ignore[arg-type]
             else:
@@ -212,7 +255,7 @@ class Session(Generic[F]):
         self._batch += 1
         self._unacknowledged.append(
             _Unacknowledged(
-                self._batch, len(batch.tasks), batch.task_bytes, TaskId(last), batch.keep
+                self._batch, len(batch.tasks), batch.window_bytes, TaskId(last), batch.keep
             )
         )
         out.append((batch.message(self._batch), batch.large))
@@ -260,7 +303,7 @@ class Session(Generic[F]):
 class Taken:
     """What waited to be sent when it was looked at: submits, then controls, then releases."""
 
-    asked: list[tuple[TaskSpec | GroupSpec, Function | None, Any]]
+    asked: list[_Asked]
     controls: list[m.Cancel | m.Ask]
     released: list[TaskId]
 
@@ -279,9 +322,9 @@ class _BatchWriter:
         self.functions: list[bytes] = []
         self.new_functions: dict[bytes, bytes] = {}
         self.keep: list[Any] = []
-        #: What the tasks count in the window; and with the functions, what the batch weighs.
-        self.task_bytes = 0
-        self._bytes = 0
+        #: What its nodes count in the window; and what its new functions weigh beside that.
+        self.window_bytes = 0
+        self._function_bytes = 0
 
     def add(self, spec: TaskSpec, function: Function, known: dict[bytes, None]) -> None:
         digest = function.digest
@@ -293,17 +336,16 @@ class _BatchWriter:
                 del known[digest]  # it moves to the end: named just now
             else:
                 self.new_functions[digest] = function.payload
-                self._bytes += len(function.payload)
+                self._function_bytes += len(function.payload)
             known[digest] = None
         spec.function = index
-        size = len(spec.payload)  # type: ignore[arg-type]
-        self.task_bytes += size + TASK_BYTES
         self.tasks.append(spec)
 
     @property
     def is_full(self) -> bool:
         return (
-            len(self.tasks) >= self._tasks_max or self.task_bytes + self._bytes >= self._bytes_max
+            len(self.tasks) >= self._tasks_max
+            or self.window_bytes + self._function_bytes >= self._bytes_max
         )
 
     def message(self, number: int) -> m.Submit:

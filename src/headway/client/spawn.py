@@ -1,9 +1,10 @@
 """The process of an embedded controller: starts it, watches it, stops it.
 
 Its stdin is its lifeline: while we live we hold the other end, and when that closes it stops,
-whichever way we ended. On its stdout it writes one line of JSON when it is ready: where its
-connection file is, or why it did not start. What it writes on stderr is kept, the last of it,
-to be shown when it ends unasked.
+whichever way we ended. That end is ours, and not the Popen's, so that it closes also where Ctrl-C
+comes between the start of the process and the moment in which anybody knows of it. On its stdout
+it writes one line of JSON when it is ready: where its connection file is, or why it did not start.
+What it writes on stderr is kept, the last of it, to be shown when it ends unasked.
 
 What this file must not know: ZeroMQ, tasks, threads.
 """
@@ -20,9 +21,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from headway.errors import StartError
+from headway.interpreter import module_command
 from headway.wire.connection import remove_cluster_dir
 
 #: What is kept of its stderr: some screens of traceback.
@@ -34,37 +36,49 @@ _TERMINATE_GRACE_S = 2.0
 
 
 class ControllerProcess:
-    """A controller of our own, ready to be connected to."""
+    """A controller of our own: to be started, then connected to, and stopped."""
 
-    def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
-        """Start one, and wait until it is ready.
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = json.dumps(settings)
+        self._tail = b""
+        self._is_ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: IO[bytes] | None = None
+        self._pidfd: int | None = None
+        #: Where it can be found, once it is started.
+        self.connection_file = Path()
+
+    def start(self, timeout_s: float) -> None:
+        """Start it, and wait until it is ready. Call `stop` also if this raises anything.
 
         Raises:
             StartError: it ended, said why it can't start, or said nothing for `timeout_s`.
         """
-        self._tail = b""
-        self._is_ready = False
-        # -P: a file of the current directory must not pass for a module of the library.
-        safe_path = [] if _is_run_from_source() else ["-P"]
-        command = [sys.executable, *safe_path, "-m", "headway.controller", "--embedded"]
+        command = [*module_command("headway.controller"), "--embedded"]
+        its_end, our_end = os.pipe()
+        self._lifeline = os.fdopen(our_end, "wb", buffering=0)
         try:
-            self.process = subprocess.Popen(
-                [*command, "--settings", json.dumps(settings)],
-                stdin=subprocess.PIPE,
+            self._process = subprocess.Popen(
+                [*command, "--settings", self._settings],
+                stdin=its_end,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # a terminal's Ctrl-C is not for it
             )
         except OSError as error:
             raise StartError(f"{sys.executable} can't be started: {error}") from None
-        try:
-            os.set_blocking(self.stderr_fd, False)
-            self._pidfd = _open_pidfd(self.process.pid)
-            self.connection_file = self._wait_ready(timeout_s)
-            self._is_ready = True
-        except BaseException:
-            self.stop(grace_s=0.0)
-            raise
+        finally:
+            os.close(its_end)
+        os.set_blocking(self.stderr_fd, False)
+        self._pidfd = _open_pidfd(self.pid)
+        self.connection_file = self._wait_ready(timeout_s)
+        self._is_ready = True
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; it must have been started."""
+        assert self._process is not None
+        return self._process
 
     @property
     def pid(self) -> int:
@@ -134,12 +148,13 @@ class ControllerProcess:
     def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
         """Make it end, and wait until it has: its lifeline, then SIGTERM, then SIGKILL.
 
-        It can be called again, from any thread, also after an interrupted call.
+        It can be called again, from any thread, also after an interrupted call, or before `start`.
         """
-        process = self.process
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):  # nothing was written: there is nothing to flush
-                process.stdin.close()
+        if self._lifeline is not None:
+            self._lifeline.close()
+        process = self._process
+        if process is None:  # not started; or if it was, it ends with its lifeline
+            return
         for ask, wait_s in (
             (None, grace_s),
             (process.terminate, _TERMINATE_GRACE_S),
@@ -156,7 +171,7 @@ class ControllerProcess:
             # Killed, it could not clear up after itself. Once: its name may be taken anew.
             self._is_ready = False
             remove_cluster_dir(self.connection_file.parent)
-        pidfd, self._pidfd = getattr(self, "_pidfd", None), None
+        pidfd, self._pidfd = self._pidfd, None
         if pidfd is not None:
             os.close(pidfd)
 
@@ -177,7 +192,7 @@ class ControllerProcess:
     def forget(self) -> None:
         """In a fork's child: let go of the parent's process, without ending it."""
         # The child's copy of the lifeline would keep the controller alive after the parent.
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+        for pipe in (self._lifeline, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -185,11 +200,6 @@ class ControllerProcess:
             os.close(self._pidfd)
             self._pidfd = None
         self.process.returncode = 0  # it is not the child's to wait for
-
-
-def _is_run_from_source() -> bool:
-    """Whether headway is imported from the current directory, not from where it is installed."""
-    return Path(__file__).parents[2] == Path.cwd()
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -24,10 +24,12 @@ import zmq
 from headway.config import SchedulerConfig, WireConfig
 from headway.controller.answers import answer
 from headway.controller.outbox import Outbox
+from headway.controller.outlook import Outlook
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.core import events as ev
 from headway.core.commands import Command
 from headway.core.events import ClientId, EngineId, format_engine_id
+from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
 from headway.errors import ProtocolError
 from headway.wire import codec
@@ -52,6 +54,8 @@ class Controller:
         cluster: the cluster's random name.
         lifeline: a file descriptor whose end of file stops the controller, None for none.
         child_ended: asked about every heartbeat; a text says that the local nanny ended, and how.
+        child_pid: the process id of that nanny.
+        engines_expected: how many engines are being started: e0, e1 and so on.
     """
 
     def __init__(
@@ -62,17 +66,23 @@ class Controller:
         wire: WireConfig,
         lifeline: int | None = None,
         child_ended: Callable[[], str | None] = lambda: None,
+        child_pid: int = 0,
+        engines_expected: int = 0,
     ) -> None:
         self._router = router
         self._cluster = cluster
         self._wire = wire
         self._lifeline = lifeline
         self._child_ended = child_ended
+        self._child_pid = child_pid
         self.scheduler = Scheduler(scheduler, Random(scheduler.seed))
         self.peers = Peers()
+        self._outlook = Outlook(self.peers)
         self._outbox = Outbox(self.peers, wire, self._send)
         self._hello = codec.hello()
         self._commands: list[Command] = []
+        expected = [EngineId(number) for number in range(engines_expected)]
+        self.scheduler.handle(ev.EnginesExpected(expected), 0.0, self._commands)
         self._clients_seen = 0
         self._engines_seen = 0
         self._epoch = 1
@@ -80,8 +90,6 @@ class Controller:
         self._deaths: deque[tuple[float, EnginePeer, ev.EngineLeft]] = deque()
         #: What clients asked in this turn.
         self._questions: list[tuple[ClientPeer, m.Ask]] = []
-        #: Why no engine can be started, once that is known.
-        self._fatal = ""
         self._chores_at_s = 0.0
         #: The last turn ended with something to send or to place.
         self._unfinished = False
@@ -94,6 +102,7 @@ class Controller:
             m.Release: self._on_release,
             m.Cancel: self._on_cancel,
             m.Ask: self._on_ask,
+            m.Shown: self._on_shown,
             m.Shutdown: self._on_shutdown,
             m.Outcomes: self._on_outcomes,
             m.Returned: self._on_returned,
@@ -164,6 +173,7 @@ class Controller:
         if now >= self._chores_at_s:
             self._chores_at_s = now + self._wire.heartbeat_s
             self._do_chores(now, heard_s)
+        self._tell_outlook()
         self.scheduler.place(now, commands)
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
@@ -172,10 +182,13 @@ class Controller:
         self._outbox.put(commands)
         commands.clear()
         self._outbox.flush()
+        unsendable, self._outbox.unsendable = self._outbox.unsendable, []
+        for task, why in unsendable:
+            self._tell(ev.Abandoned(task.id, KIND_TOO_LARGE, why, task.attempt), now)
         unreachable, self._outbox.unreachable = self._outbox.unreachable, []
         for gone in unreachable:
             self._on_unreachable(gone, now)
-        self._unfinished = bool(unreachable)
+        self._unfinished = bool(unsendable or unreachable)
 
     def _take_in(self, now: float) -> bool:
         """Hear what waits, up to a turn's worth; whether that was all."""
@@ -263,14 +276,18 @@ class Controller:
         peer = ClientPeer(identity, ClientId(self._clients_seen), hello, now)
         self._welcome(peer, peer.number)
         self._tell(ev.ClientJoined(peer.number), now)
-        if self._fatal:
-            self._outbox.say(peer, m.Notice(self._fatal, fatal=True))
 
     def _welcome_engine(self, identity: bytes, hello: m.EngineHello, now: float) -> None:
+        if self.peers.is_dead(hello.token):
+            self._turn_away(identity, "this engine has ended, as its nanny says")
+            return
         number = EngineId(self._engines_seen)
         self._engines_seen += 1
         peer = EnginePeer(identity, number, hello, now)
         self._welcome(peer, number)
+        nanny = self.peers.nannies.get(hello.nanny)
+        if nanny is not None:
+            nanny.has_started = True
         self._tell(ev.EngineJoined(number, hello.resources, hello.host, hello.pid), now)
 
     def _refuse(self, peer: Peer, reason: str, now: float) -> None:
@@ -312,7 +329,11 @@ class Controller:
                 self._outbox.say(nanny, m.StopEngine(peer.hello.token, why, restart=True))
         else:
             self.peers.remove(peer)
+            # One whose end it has reported is believed in its time, and ended as was reported.
+            reported = {engine.number for _, engine, _ in self._deaths}
             for engine in self.peers.engines_of(peer):
+                if engine.number in reported:
+                    continue
                 end = ev.EngineEnd(f"was lost with its nanny, which {why}")
                 self._lose_engine(engine, ev.EngineLeft(engine.number, end, known=False), now)
 
@@ -324,9 +345,18 @@ class Controller:
             if not event.end.wanted:
                 self._notice(f"engine {format_engine_id(peer.number)} {event.end.text}")
 
-    def _notice(self, text: str, fatal: bool = False) -> None:
+    def _notice(self, text: str) -> None:
         for client in self.peers.clients.values():
-            self._outbox.say(client, m.Notice(text, fatal))
+            self._outbox.say(client, m.Notice(text))
+
+    def _tell_outlook(self) -> None:
+        """Whoever waits for an engine that will not come is told, once; later clients too."""
+        why = self._outlook.why_hopeless()
+        if why:
+            for client in self.peers.clients.values():
+                if client.told_hopeless != why:
+                    client.told_hopeless = why
+                    self._outbox.say(client, m.Notice(why, fatal=True))
 
     # --- what clients say ------------------------------------------------------------------------
 
@@ -363,10 +393,16 @@ class Controller:
             self._tell(ev.FunctionsDropped(peer.number, message.functions), now)
 
     def _on_cancel(self, peer: ClientPeer, message: m.Cancel, now: float) -> None:
-        self._tell(ev.CancelAsked(peer.number, message.tasks, message.downstream), now)
+        event = ev.CancelAsked(peer.number, message.tasks, message.queued_only, message.downstream)
+        self._tell(event, now)
 
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
+
+    def _on_shown(self, peer: ClientPeer, message: m.Shown, now: float) -> None:
+        text = peer.unshown.shown(message.outputs, self._wire.output_chars_max)
+        if text:  # at once, and so before what is printed from here on
+            self._send(peer.identity, codec.encode(m.Notice(text)))
 
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         self.stop_reason = "a client shut the cluster down"
@@ -380,7 +416,7 @@ class Controller:
         self._tell(ev.Finished(peer.number, message.outcomes), now)
 
     def _on_returned(self, peer: EnginePeer, message: m.Returned, now: float) -> None:
-        self._tell(ev.GaveBack(peer.number, message.tasks), now)
+        self._tell(ev.GaveBack(peer.number, message.tasks, message.begun), now)
 
     def _on_output(self, peer: Peer, message: m.Output, now: float) -> None:
         """Pass on what was printed: to the client of the task that printed it, or to all."""
@@ -396,7 +432,9 @@ class Controller:
                 by_client.setdefault(owner, []).append(said)
         for owner, lines in by_client.items():
             client = self.peers.clients.get(owner)
-            if client is not None and client.hello.want_output:
+            if client is None or not client.hello.want_output:
+                continue
+            if client.unshown.admit(lines, self._wire.output_chars_max):
                 # At once, and so before the result of the task, which is sent with the turn.
                 self._send(client.identity, codec.encode(m.Output(lines)))
 
@@ -415,13 +453,17 @@ class Controller:
 
     def _on_engine_died(self, peer: NannyPeer, message: m.EngineDied, now: float) -> None:
         engine = self.peers.engines_by_token.get(message.token)
-        if engine is not None:
-            event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
-            self._deaths.append((now + _DEATH_DELAY_S, engine, event))
+        if engine is None:
+            # Its hello, on another connection, may be on its way: nobody would ever end it again.
+            self.peers.bury(message.token)
+            return
+        event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
+        self._deaths.append((now + _DEATH_DELAY_S, engine, event))
 
     def _on_engines_failed(self, peer: NannyPeer, message: m.EnginesFailed, now: float) -> None:
-        self._fatal = f"engines do not start: {message.text}"
-        self._notice(self._fatal, fatal=True)
+        text = self._outlook.gave_up(peer, message.text)
+        if not self._outlook.why_hopeless():
+            self._notice(text)
 
     # --- chores ----------------------------------------------------------------------------------
 
@@ -432,13 +474,9 @@ class Controller:
             # A fork of the owner may hold the other end of the lifeline.
             self.stop_reason = "its owner ended"
             return
-        ended = self._child_ended()
-        if ended is not None and not self._fatal:
-            self._fatal = f"the nanny of this host {ended}"
-            for nanny in list(self.peers.nannies.values()):
-                if nanny.hello.host == self._host:
-                    self._lose(nanny, ended, now)
-            self._notice(self._fatal, fatal=True)
+        ended = self._child_ended() if not self._outlook.own_nanny_ended else None
+        if ended is not None:
+            self._on_own_nanny_ended(ended, now)
         failure = self.scheduler.scheme_failure
         if failure and not self._scheme_failure_said:
             self._scheme_failure_said = True
@@ -450,6 +488,14 @@ class Controller:
                 self._lose(peer, f"was silent for {silence_s:g} s", now)
             elif not isinstance(peer, EnginePeer):
                 self._outbox.say(peer, m.Ping())
+
+    def _on_own_nanny_ended(self, how: str, now: float) -> None:
+        self._outlook.own_nanny_ended = text = f"the nanny of this host {how}"
+        for nanny in list(self.peers.nannies.values()):
+            if (nanny.hello.host, nanny.hello.pid) == (self._host, self._child_pid):
+                self._lose(nanny, how, now)
+        if not self._outlook.why_hopeless():
+            self._notice(text)
 
     def _is_alive_here(self, peer: Peer) -> bool:
         """Whether a silent client's process runs on this host: then it is busy, not gone.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
+
+from headway.interpreter import module_command
 
 #: How much of what a nanny says on stderr is kept, for the message that tells of its end.
 _TAIL_BYTES = 4_000
@@ -31,7 +32,7 @@ class NannyProcess:
         cwd: str | None,
     ) -> None:
         arguments = [
-            *(sys.executable, "-m", "headway.engine.nanny"),
+            *module_command("headway.engine.nanny"),
             *("--connection", str(connection_file)),
             *("--engines", str(engines)),
             *("--resources", json.dumps(resources)),

@@ -28,6 +28,7 @@ from headway.wire.endpoint import (
     make_cluster_dir,
     make_keys,
     remove_cluster_dir,
+    remove_connection_file,
     start_authenticator,
     write_connection_file,
 )
@@ -86,18 +87,17 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], N
         undo.callback(router.close, linger=0)
         cluster = uuid.uuid4().hex
         path = Path(settings.connection) if settings.connection else directory / CONNECTION_FILE
-        write_connection_file(
-            path,
-            ConnectionInfo(
-                cluster=settings.name or directory.name,
-                address=address,
-                server_key=keys.server_public if keys else None,
-                client_public=keys.client_public if keys else None,
-                client_secret=keys.client_secret if keys else None,
-                pid=os.getpid(),
-            ),
+        info = ConnectionInfo(
+            cluster=settings.name or directory.name,
+            address=address,
+            server_key=keys.server_public if keys else None,
+            client_public=keys.client_public if keys else None,
+            client_secret=keys.client_secret if keys else None,
+            pid=os.getpid(),
         )
-        undo.callback(path.unlink, missing_ok=True)
+        write_connection_file(path, info)
+        # Meanwhile a later cluster may have written its own to the same path.
+        undo.callback(remove_connection_file, path, info)
         nanny = None
         if settings.engines:
             nanny = NannyProcess(
@@ -109,10 +109,12 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Callable[[Path], N
                 cwd=settings.cwd,
             )
             undo.callback(nanny.close, _NANNY_STOP_S)
-        ended = nanny.ended if nanny is not None else lambda: None
+        ended, pid = (nanny.ended, nanny.pid) if nanny is not None else (lambda: None, 0)
         if ":" in settings.scheme:  # the user's own, from where the user's program imports
             sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
-        controller = Controller(router, cluster, scheduler, wire, lifeline, ended)
+        controller = Controller(
+            router, cluster, scheduler, wire, lifeline, ended, pid, settings.engines
+        )
         on_ready(path)
         try:
             controller.run()

@@ -93,7 +93,7 @@ class Life:
                 self.end(task, Cause.NO_ENGINE_LEFT, words.follow_lost(task), out)
             return
         lane = self.lanes.lane_of(task)
-        if not lane.engines and lane.restriction.is_narrow:
+        if not lane.engines and self.lanes.is_hopeless(lane):
             self.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
             return
         self.lanes.push(task, lane, front)
@@ -126,6 +126,8 @@ class Life:
         if engine is None:
             return
         del engine.assigned[task.id]
+        if engine.unwanted:
+            engine.unwanted.discard(task.id)
         if task.options.resources:
             for name, amount in task.options.resources.items():
                 if amount:
@@ -135,21 +137,24 @@ class Life:
             engine.free = dict(engine.resources)
         self.changed[engine.id] = engine
 
-    def take_back(self, task: Task, cause: Cause, now: float, out: Commands) -> None:
-        """`task` comes back from its engine, and may run again: at the front of the queue."""
+    def take_back(
+        self, task: Task, cause: Cause, now: float, out: Commands, since_s: float | None = None
+    ) -> None:
+        """`task` comes back from its engine, and may run again: at the front of the queue. There
+        a new stretch begins; with `since_s` the one that began then goes on."""
         if task.cancelled:
             self.end(task, Cause.CANCEL, words.cancelled(task), out)
             return
         self.unseat(task)
         task.engine = None
-        self.queue_again(task, now)
+        self.queue_again(task, now if since_s is None else since_s)
         self.make_ready(task, cause, now, out, front=True)
 
-    def queue_again(self, task: Task, now: float) -> None:
-        """A stretch in the queue begins."""
-        task.since_s = now
+    def queue_again(self, task: Task, since_s: float) -> None:
+        """A stretch in the queue begins, or began at `since_s`."""
+        task.since_s = since_s
         if task.options.timeout_s is not None:
-            self.timers.arm(task.id, Timer.QUEUE_TIMEOUT, now + task.options.timeout_s)
+            self.timers.arm(task.id, Timer.QUEUE_TIMEOUT, since_s + task.options.timeout_s)
 
     def end(
         self,

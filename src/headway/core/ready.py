@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from random import Random
 
@@ -67,6 +68,11 @@ class Restriction:
     def is_narrow(self) -> bool:
         """Whether engines were ruled out one by one: then having none left is the end."""
         return not self.waits and (self.allowed is not None or self.excluded is not None)
+
+    def leaves_any(self, engines: AbstractSet[EngineId]) -> bool:
+        """Whether one of `engines`, of which no more is known yet, was not ruled out."""
+        allowed = engines if self.allowed is None else engines & self.allowed
+        return bool(allowed if self.excluded is None else allowed - self.excluded)
 
     def admits(self, engine: Engine) -> bool:
         """Whether such a task may run on `engine`, if not now."""
@@ -196,6 +202,8 @@ class Lanes:
         self._told = 0
         self._back = 0
         self._front = 0
+        #: Engines that are being started.
+        self._expected: set[EngineId] = set()
         #: Engines below their limit, as the lanes were told: no other is in any lane's room.
         self._with_seat: set[EngineId] = set()
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
@@ -219,6 +227,18 @@ class Lanes:
         restriction = Restriction.of(task)
         return self._lanes.get(restriction) or self._new_lane(restriction)
 
+    def is_hopeless(self, lane: Lane) -> bool:
+        """Whether no engine is left for its tasks, and none that may come will do."""
+        return (
+            not lane.engines
+            and lane.restriction.is_narrow
+            and not lane.restriction.leaves_any(self._expected)
+        )
+
+    def awaited(self, lane: Lane) -> list[EngineId]:
+        """The engines that are being started and may run its tasks, as far as is known."""
+        return sorted(e for e in self._expected if lane.restriction.leaves_any({e}))
+
     def push(self, task: Task, lane: Lane, front: bool) -> None:
         """Queue `task` in `lane`."""
         if front:
@@ -230,14 +250,24 @@ class Lanes:
         if lane.room:
             self.placeable[lane] = None
 
-    def engine_joined(self, engine: Engine) -> None:
-        """`engine` is there for the lanes that admit it."""
+    def engines_expected(self, engines: list[EngineId]) -> None:
+        """These are being started."""
+        self._expected.update(engine for engine in engines if engine not in self._engines)
+
+    def engine_joined(self, engine: Engine) -> list[Lane]:
+        """`engine` is there for the lanes that admit it. Returns those whose last hope it was,
+        and whose tasks it can't run."""
         self._engines[engine.id] = engine
+        was_expected = engine.id in self._expected
+        self._expected.discard(engine.id)
         for lane in self._lanes.values():
             if lane.restriction.admits(engine):
                 lane.engines[engine.id] = engine
                 engine.lanes[lane] = None
         self.engine_changed(engine)
+        if not was_expected:
+            return []
+        return [lane for lane in self._lanes.values() if lane.count and self.is_hopeless(lane)]
 
     def engine_left(self, engine: Engine) -> list[Lane]:
         """`engine` is gone. Returns the lanes whose tasks have no engine left that may come."""
@@ -247,7 +277,7 @@ class Lanes:
         for lane in engine.lanes:
             del lane.engines[engine.id]
             lane.room.discard(engine)
-            if not lane.engines and lane.count and lane.restriction.is_narrow:
+            if lane.count and self.is_hopeless(lane):
                 stranded.append(lane)
         engine.lanes.clear()
         return stranded

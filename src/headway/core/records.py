@@ -143,6 +143,8 @@ class Engine:
     draining: bool = False
     #: A recall was sent, and is not answered yet.
     recalling: bool = False
+    #: Of the assigned: asked back, to be cancelled unless they have begun.
+    unwanted: set[TaskId] = field(default_factory=set)
     #: Time of its last sign of progress, and the mean run time of its recent tasks.
     progress_at_s: float = 0.0
     run_mean_s: float | None = None

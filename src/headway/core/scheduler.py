@@ -26,16 +26,17 @@ from typing import Any
 from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
-from headway.core.commands import Command, StopTask
+from headway.core.commands import Command, Recall, StopTask
 from headway.core.downstream import find_downstream
 from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life
-from headway.core.prefetch import limit_of, note_runs
+from headway.core.prefetch import limit_of, load_max, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
+from headway.core.ready import Lane
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
-from headway.core.states import FINAL_STATES, Cause, TaskState
+from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, Cause, TaskState
 from headway.core.statistics import Statistics
 from headway.core.timers import Timer
 
@@ -65,6 +66,8 @@ class Scheduler:
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters
+        #: No engine has had more tasks at once: see prefetch.py.
+        self.load_max = load_max(config)
         self._rng = rng
         #: In LRU order a new engine goes to the head: its stamp is below all others.
         self._stamp_first = 0
@@ -82,9 +85,11 @@ class Scheduler:
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
             ev.GaveBack: self._on_gave_back,
+            ev.EnginesExpected: self._on_engines_expected,
             ev.EngineResumed: self._on_engine_resumed,
             ev.Abandoned: self._on_abandoned,
             ev.Remembered: self._on_remembered,
+            ev.Undelivered: self._on_undelivered,
             ev.LateOutcome: self._on_late_outcome,
         }
         self._outcomes: dict[int, Callable[[Task, ev.Outcome, float, Commands], None]] = {
@@ -156,9 +161,14 @@ class Scheduler:
         self._life.seat(task, engine, now, out)
         return True
 
+    def tell_lanes(self) -> None:
+        """Bring the room of `lanes` up to date, for who looks at them between the verbs."""
+        self._life.tell_lanes()
+
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""
         self.config = replace(self.config, hwm=hwm)
+        self.load_max = max(self.load_max, load_max(self.config))
         for engine in self.engines.values():
             engine.limit = limit_of(engine, self.config)
             self._life.changed[engine.id] = engine
@@ -284,12 +294,16 @@ class Scheduler:
 
     def _on_abandoned(self, event: ev.Abandoned, now: float, out: Commands) -> None:
         task = self.tasks.get(event.task)
-        if task is None or task.state not in (WAITING, READY):
+        is_unsent = task is not None and task.state is ASSIGNED and task.attempt == event.attempt
+        if task is None or not (is_unsent or task.state in (WAITING, READY)):
             self.counters.stale += 1
             return
+        if is_unsent:
+            self._life.unseat(task)
+            task.engine = None  # it never came there
         if event.kind == KIND_TIMEOUT:
             cause = Cause.DEADLINE
-        elif task.state is READY:
+        elif is_unsent or task.state is READY:
             cause = Cause.NO_ENGINE_LEFT
         else:
             cause = Cause.DEPENDENCY_LOST
@@ -303,14 +317,24 @@ class Scheduler:
                 self.counters.invalid += 1
             else:
                 nodes.append(node)
-        # Found before anything ends: what ends lets go of its upstreams.
-        below = find_downstream(nodes, self.tasks.values()) if event.downstream else ()
-        found = list(below)
-        for node in nodes:
-            if isinstance(node, Task):
-                self._cancel(node, out)
-        for task, upstream in found:
-            self._cancel(task, out, upstream)
+        unwanted: list[tuple[Task, TaskId | None]] = [
+            (node, None) for node in nodes if isinstance(node, Task)
+        ]
+        if event.downstream:  # found before anything ends: what ends lets go of its upstreams
+            unwanted += find_downstream(nodes, self.tasks.values())
+        for task, upstream in unwanted:
+            if event.queued_only and task.state in ON_ENGINE_STATES:
+                self._ask_back(task, out)
+            else:
+                self._cancel(task, out, upstream)
+
+    def _ask_back(self, task: Task, out: Commands) -> None:
+        """Cancel a task on an engine unless it has begun there, which the engine alone knows."""
+        assert task.engine is not None
+        engine = self.engines[task.engine]
+        if task.state is ASSIGNED and not task.cancelled and task.id not in engine.unwanted:
+            engine.unwanted.add(task.id)
+            out.append(Recall(engine.id, [task.id]))
 
     def _cancel(self, task: Task, out: Commands, upstream: TaskId | None = None) -> None:
         """A task on an engine is the engine's to stop; any other ends here. One that has ended
@@ -353,8 +377,18 @@ class Scheduler:
         engine.progress_at_s = now
         engine.limit = limit_of(engine, self.config)
         self.engines[engine.id] = engine
-        self.lanes.engine_joined(engine)
+        stranded = self.lanes.engine_joined(engine)
         self.recalls.engine_changed(engine)
+        self._end_stranded(stranded, out)
+
+    def _on_engines_expected(self, event: ev.EnginesExpected, now: float, out: Commands) -> None:
+        self.lanes.engines_expected(event.engines)
+
+    def _end_stranded(self, lanes: list[Lane], out: Commands) -> None:
+        """No engine is left for the tasks in these lanes."""
+        for lane in lanes:
+            for task in dict.fromkeys(lane.waiting()):
+                self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
 
     def _on_engine_left(self, event: ev.EngineLeft, now: float, out: Commands) -> None:
         engine = self.engines.pop(event.engine, None)
@@ -366,9 +400,7 @@ class Scheduler:
         stranded = self.lanes.engine_left(engine)
         for condition in list(engine.followers):
             self._lose_follow(condition, engine, out)
-        for lane in stranded:
-            for task in dict.fromkeys(lane.waiting()):
-                self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
+        self._end_stranded(stranded, out)
         self._return_stranded(engine, event, now, out)
 
     def _lose_follow(self, condition: Condition, engine: Engine, out: Commands) -> None:
@@ -401,6 +433,8 @@ class Scheduler:
             # Also if it was not busy any more: the outcome of its last task was never heard, and
             # it may be that task's doing, which would else be repeated for ever.
             is_culprit = not event.known or n == begun - 1
+            if n >= begun and task.id in engine.unwanted:
+                task.cancelled = True
             charged = is_culprit and not event.end.wanted
             if charged and event.end.overran:
                 how = words.crash(engine, event.end)
@@ -453,7 +487,18 @@ class Scheduler:
                 self.counters.stale += 1
             else:
                 self.counters.recalled += 1
+                if task_id in engine.unwanted:
+                    task.cancelled = True
                 self._life.take_back(task, Cause.RETURNED, now, out)
+        engine.unwanted.difference_update(event.begun)
+
+    def _on_undelivered(self, event: ev.Undelivered, now: float, out: Commands) -> None:
+        engine = self.engines.get(event.engine)
+        task = engine.assigned.get(event.task) if engine is not None else None
+        if task is None:
+            self.counters.stale += 1
+        else:
+            self._life.take_back(task, Cause.RETURNED, now, out, event.queued_at_s)
 
     def _on_started(self, event: ev.Started, now: float, out: Commands) -> None:
         engine = self.engines.get(event.engine)

@@ -182,7 +182,7 @@ class EngineProcess:
         if isinstance(message, m.Assigned):
             self._on_assigned(message)
         elif isinstance(message, m.GiveBack):
-            returned = m.Returned(self._queue.give_back(message.tasks))
+            returned = m.Returned(*self._queue.give_back(message.tasks))
             self._commands.send_multipart(codec.encode(returned))
         elif isinstance(message, m.StopTasks):
             self._on_stop_tasks(message)

@@ -70,10 +70,14 @@ class TaskQueue:
         with self._lock:
             self._begun = None
 
-    def give_back(self, tasks: Sequence[TaskId]) -> list[TaskId]:
-        """Take out those of `tasks` that have not begun: they will not run here."""
+    def give_back(self, tasks: Sequence[TaskId]) -> tuple[list[TaskId], list[TaskId]]:
+        """Take out those of `tasks` that have not begun: they will not run here. And the rest."""
+        given: list[TaskId] = []
+        begun: list[TaskId] = []
         with self._lock:
-            return [task for task in tasks if self._waiting.pop(task, None) is not None]
+            for task in tasks:
+                (begun if self._waiting.pop(task, None) is None else given).append(task)
+        return given, begun
 
     def stop(self, tasks: Sequence[TaskId]) -> tuple[list[Assigned], Assigned | None]:
         """Take out those of `tasks` that have not begun; and say which is the one begun last.

@@ -6,6 +6,9 @@ large. Rule 2: a flusher thread sends what is old while a task runs that was tho
 short; it sleeps without a timeout while there is nothing to send. Rule 3: what a task printed
 is sent before its outcome.
 
+A task in C code that holds the GIL keeps the flusher from running. By rule 1 little waits then:
+what ended before a task that was taken to be short, and what this one printed.
+
 One lock guards batch and socket, so the order of sending is the order of `add`.
 What this file must not know: how tasks run, and what the controller sends.
 """

@@ -28,11 +28,7 @@ from headway.engine import lifeline
 from headway.engine.child import Child
 from headway.engine.death import describe_end
 from headway.engine.oom import OomWatch
-
-#: What the interpreter is told. Without `-P`, a file in the user's working directory could
-#: shadow what the engine itself imports; the user's own entries come last: `--sys-path`.
-_RUN_ENGINE = ("-P", "-m", "headway.engine")
-_RUN_FORKER = ("-P", "-m", "headway.engine.forker")
+from headway.interpreter import module_command
 
 #: An answer of the forker is shorter.
 _MESSAGE_BYTES_MAX = 1 << 16
@@ -55,6 +51,11 @@ class EngineCommand:
     environment: Mapping[str, str]
     cwd: Path | None = None
 
+    def of_module(self, module: str) -> list[str]:
+        """The command that runs a module of headway. The user's own entries of `sys.path` come
+        last: they are among the arguments."""
+        return module_command(module, self.interpreter, self.cwd)
+
     def is_plain(self) -> bool:
         """Whether it is an interpreter, called directly.
 
@@ -72,9 +73,9 @@ class Starter:
         command: EngineCommand,
         config: EngineConfig,
         oom: OomWatch,
-        failed: Callable[[Child, str], None],
+        failed: Callable[[Child, str, float], None],
     ) -> None:
-        """`failed(child, why)` is called for an engine that can't be started in any way."""
+        """`failed(child, why, now_s)` is called for an engine that can't be started in any way."""
         self._command = command
         self._config = config
         self._oom = oom
@@ -242,7 +243,8 @@ class Starter:
         try:
             popen = subprocess.Popen(
                 [
-                    *(*command.interpreter, *_RUN_ENGINE, *command.arguments),
+                    *command.of_module("headway.engine"),
+                    *command.arguments,
                     *("--token", child.token, "--parent", str(os.getpid()), *ends.arguments()),
                 ],
                 cwd=command.cwd,
@@ -254,7 +256,7 @@ class Starter:
                 start_new_session=True,
             )
         except OSError as error:
-            self._failed(child, str(error))
+            self._failed(child, str(error), now_s)
         else:
             child.launched(popen.pid, now_s, self._oom.begin(popen.pid), popen)
 
@@ -275,7 +277,7 @@ class _Forker:
         try:
             self._popen = subprocess.Popen(
                 [
-                    *(*command.interpreter, *_RUN_FORKER),
+                    *command.of_module("headway.engine.forker"),
                     *("--socket-fd", str(theirs.fileno()), "--parent", str(os.getpid())),
                     *("--", *command.arguments),
                 ],

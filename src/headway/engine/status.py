@@ -59,7 +59,7 @@ class Status:
     started_at_s: float
     deadline_s: float
     look_at_s: float
-    stop_heard: TaskId
+    stop_heard: int = 0
 
 
 def create_status_file() -> int:
@@ -145,7 +145,7 @@ class StatusReader(_Mapped):
         """What the engine does now, or did when it died."""
         words, floats = self._words, self._floats
         # First: what began before the engine heard of it is then seen as begun below.
-        stop_heard = TaskId(words[_STOP_HEARD])
+        stop_heard = words[_STOP_HEARD]
         for _ in range(_READ_TRIES_MAX):
             sequence = words[_SEQUENCE]
             run = sequence >> 1
