@@ -451,7 +451,8 @@ class Model(Facts):
         may_come = self.expected - task.excluded if follow is None else set()
         if may_come if targets is None else may_come.intersection(targets):
             return False
-        return follow is not None or not task.options.wait_for_engines
+        can_come = targets is None or not set(targets) <= task.excluded
+        return follow is not None or not (task.options.wait_for_engines and can_come)
 
     def _forget(self, id_: TaskId) -> bool:
         """Drops a node that is final, released, and that no unfinished task names."""

@@ -212,7 +212,7 @@ def test_a_million_submits_in_a_loop_keep_the_clients_buffers_within_the_window(
             most = list(map(max, most, now))
     assert client.options(priority=1).submit(abs, -1).result(timeout=50) == 1
     asked, tasks, size, batches, released = most
-    assert wire.batch_tasks_max < tasks <= wire.window_tasks, most
+    assert 0 < tasks <= wire.window_tasks, most
     assert asked <= wire.window_tasks, most
     assert size <= wire.window_bytes, most
     assert batches < 1_000, most      # each has a task at least; mostly some hundred

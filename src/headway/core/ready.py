@@ -66,8 +66,11 @@ class Restriction:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether engines were ruled out one by one: then having none left is the end."""
-        return not self.waits and (self.allowed is not None or self.excluded is not None)
+        """Whether engines were ruled out one by one: then having none left is the end. For a task
+        that waits, if none that could join is left either."""
+        if self.waits:
+            return self.allowed is not None and self.allowed <= (self.excluded or frozenset())
+        return self.allowed is not None or self.excluded is not None
 
     def leaves_any(self, engines: AbstractSet[EngineId]) -> bool:
         """Whether one of `engines`, of which no more is known yet, was not ruled out."""

@@ -106,6 +106,11 @@ class Fleet:
         if entry.leaving_at_s is not None:
             self._owner.handle_stranded_tasks(entry.uuid)
 
+    def load_of(self, uuid: bytes) -> int:
+        """How many tasks the engine has, those that nobody waits for included."""
+        entry = self._bridge.engines.get(uuid)
+        return 0 if entry is None else len(self._bridge.jobs_on(entry)) + len(entry.overrun)
+
     # --- out of reach ---------------------------------------------------------------------------
 
     def out_of_reach(self, entry: EngineEntry, job: Job) -> None:

@@ -238,9 +238,8 @@ class TaskScheduler(SessionFactory):
             self.log.debug("engine %s is registered already", uid)
         elif self.lists is not None:
             self.lists.joined(uid)
-            entry = self._desk.bridge.engines.get(uid)
-            for _ in self._desk.bridge.jobs_on(entry) if entry is not None else ():
-                # It came back in time, and has tasks still.
+            # One that came back in time has tasks still.
+            for _ in range(self._desk.fleet.load_of(uid)):
                 self._job_added(uid)
 
     def _unregister_engine(self, uid: bytes) -> None:
