@@ -98,6 +98,21 @@ def test_a_task_can_not_tell_how_its_engine_started(controller, tmp_path):
     assert forked["leads its session"]
 
 
+def test_an_engine_starts_in_its_folder_as_that_is_now(controller, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    [engine] = controller.start(cwd=str(folder))
+    folder.rmdir()
+    folder.mkdir()
+    second = replacement(controller, engine)
+    controller.assign(second, (os.getcwd,))
+    assert value_of(controller, 1) == str(folder)  # of the one that was removed, it would raise
+    folder.rmdir()
+    os.kill(second.pid, signal.SIGKILL)
+    controller.wait_for(lambda: controller.messages(m.EnginesFailed))
+    assert f"No such file or directory: '{folder}'" in controller.messages(m.EnginesFailed)[0].text
+
+
 def test_engines_that_were_forked_from_one_process_do_not_share_their_chance(controller):
     def draw():
         return random.random()

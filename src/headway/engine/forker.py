@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.collect()
     gc.freeze()  # so that no collection in an engine touches, and copies, what they all share
     _say(requests, ready=True)
-    engine = _serve(requests)
+    engine = _serve(requests, told.cwd)
     if engine is None:
         return 0
     return run_engine([*told.arguments, "--parent", str(told.parent), *engine])
 
 
-def _serve(requests: socket.socket) -> list[str] | None:
+def _serve(requests: socket.socket, cwd: str | None) -> list[str] | None:
     """Do what is asked. None once nobody is left to ask; in an engine, its arguments."""
     while True:
         message, fds, _, _ = socket.recv_fds(requests, MESSAGE_BYTES_MAX, FDS, _CLOSE_ON_EXEC)
@@ -60,6 +60,8 @@ def _serve(requests: socket.socket) -> list[str] | None:
             return None
         token = json.loads(message)["token"]
         try:
+            if cwd is not None:
+                os.chdir(cwd)  # it may have been written anew, or be gone
             born = _fork_orphan()
         except OSError as error:
             _say(requests, token=token, error=str(error))
@@ -137,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m headway.engine.forker", description=__doc__)
     parser.add_argument("--socket-fd", type=int, required=True, help="where requests come from")
     parser.add_argument("--parent", type=int, required=True, help="the nanny's process id")
+    parser.add_argument("--cwd", help="the engines' working directory")
     parser.add_argument("arguments", nargs="*", help="after --: what each engine is told")
     return parser
 

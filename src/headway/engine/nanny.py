@@ -134,7 +134,8 @@ class Nanny:
             *("--resources", json.dumps(options.resources)),
             *("--sys-path", json.dumps(list(options.sys_path))),
         ]
-        return EngineCommand(options.engine_command, arguments, os.environ, options.cwd)
+        cwd = str(options.cwd.absolute()) if options.cwd is not None else None
+        return EngineCommand(options.engine_command, arguments, os.environ, cwd)
 
     # --- the loop --------------------------------------------------------------------------------
 

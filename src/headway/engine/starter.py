@@ -49,12 +49,12 @@ class EngineCommand:
     interpreter: Sequence[str]
     arguments: Sequence[str]
     environment: Mapping[str, str]
-    cwd: Path | None = None
+    cwd: str | None = None
 
     def of_module(self, module: str) -> list[str]:
         """The command that runs a module of headway. The user's own entries of `sys.path` come
         last: they are among the arguments."""
-        return module_command(module, self.interpreter, self.cwd)
+        return module_command(module, self.interpreter, Path(self.cwd) if self.cwd else None)
 
     def is_plain(self) -> bool:
         """Whether it is an interpreter, called directly.
@@ -279,6 +279,7 @@ class _Forker:
                 [
                     *command.of_module("headway.engine.forker"),
                     *("--socket-fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                    *(() if command.cwd is None else ("--cwd", command.cwd)),
                     *("--", *command.arguments),
                 ],
                 cwd=command.cwd,
