@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headway import errors
 
 if TYPE_CHECKING:
+    from headway.client.cancelling import CancelReport
     from headway.client.client import Client
     from headway.client.dependency import Dependency
     from headway.client.futures import Future, Group
@@ -32,6 +33,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     # Other doors
     "Executor",
     # What can be learnt
+    "CancelReport",
     "EngineInfo",
     "errors",
     "__version__",
@@ -39,6 +41,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
 
 #: Where each name that is imported on first use lives.
 _HOMES = {
+    "CancelReport": "headway.client.cancelling",
     "Client": "headway.client.client",
     "Dependency": "headway.client.dependency",
     "EngineInfo": "headway.client.options",

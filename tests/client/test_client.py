@@ -13,6 +13,7 @@ from scripted_controller import FakeController, wait_until
 
 import headway
 from headway import Client, Dependency, errors
+from headway.client import cancelling
 from headway.config import WireConfig
 from headway.core import problems
 from headway.core.events import NEED_ALL, ON_DONE, GroupSpec, TaskOptions, task_id
@@ -250,7 +251,8 @@ def test_futures_of_a_client_can_be_awaited(client):
     assert asyncio.run(main()) == [0, 2, 4]
 
 
-def test_cancel_tells_the_truth(client, controller):
+def test_cancel_tells_the_truth(client, controller, monkeypatch):
+    monkeypatch.setattr(cancelling, "WAIT_S", 0.5)
     # Given a task that waits, one that runs, and one that is done
     done = client.submit(double, 1)
     done.result(10)
@@ -274,6 +276,70 @@ def test_cancel_takes_ids_too(client, controller):
     wait_until(lambda: controller.states)
     assert client.cancel(future.id) == [True]
     assert client.cancel([future.node, "9-9"]) == [True, False]
+
+
+def test_cancel_says_how_each_ended_or_where_it_is(client, controller, monkeypatch):
+    monkeypatch.setattr(cancelling, "WAIT_S", 0.5)
+    done = client.submit(double, 1)
+    done.result(10)
+    controller.hold = True
+    waits, runs = client.submit(double, 2), client.submit(double, 3)
+    wait_until(lambda: runs.node in controller.states)
+    controller.states[runs.node] = "running"
+    report = client.cancel([done, [waits, (runs,)], "9-9"])
+    assert isinstance(report, headway.CancelReport)
+    assert report == [False, True, False, False]
+    assert report.states == ["succeeded", "cancelled", "running", "unknown"]
+
+
+def test_cancel_without_arguments_is_for_all_that_is_open(client, controller):
+    done = client.submit(double, 1)
+    done.result(10)
+    assert client.cancel() == []
+    controller.hold = True
+    futures = client.map(double, range(3))
+    wait_until(lambda: futures[-1].node in controller.states)
+    assert client.cancel() == [True] * 3
+    assert all(future.cancelled() for future in futures)
+    assert done.result() == 2
+
+
+def test_downstream_is_asked_for_also_of_what_is_done_and_of_groups_with_a_node(client, controller):
+    group = client.map(double, range(2))
+    client.gather(group, timeout=10)
+    client.options(after=group).submit(double, 1).result(10)
+    client.cancel(group)
+    assert controller.of_type(m.Cancel) == []  # nothing to do
+    client.cancel(group, downstream=True)
+    wait_until(lambda: controller.of_type(m.Cancel))
+    nodes = [*(future.node for future in group), group.node]
+    assert controller.of_type(m.Cancel) == [m.Cancel(nodes, queued_only=False, downstream=True)]
+
+
+def test_cancel_refuses_what_it_does_not_understand_and_sends_nothing(client, controller):
+    controller.hold = True
+    future = client.submit(double, 1)
+    for wrong in (None, 2.5, b"1-1", [future, None]):
+        with pytest.raises(TypeError, match="cancel takes futures or ids of tasks, not"):
+            client.cancel(wrong)
+    with pytest.raises(TypeError, match="downstream=1 is not True or False"):
+        client.cancel(future, downstream=1)
+    with pytest.raises(ValueError, match="is not a task id"):
+        client.cancel([future, "first"])
+    client.statistics()  # a question that is answered after whatever was sent before
+    assert controller.of_type(m.Cancel) == []
+
+
+def test_in_a_callback_cancel_says_that_the_wish_was_sent(client, controller):
+    controller.hold = True
+    first, second = client.submit(double, 1), client.submit(double, 2)
+    told: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    first.add_done_callback(lambda _: told.set_result(client.cancel([first, second])))
+    wait_until(lambda: second.node in controller.states)
+    assert first.cancel()
+    report = told.result(10)
+    assert report == [True, True]
+    assert report.states == ["cancelled", "pending"]
 
 
 def test_what_a_future_held_is_released_after_it(client, controller):

@@ -170,10 +170,16 @@ class Env:
         return past.id
 
     def cancel(
-        self, *tasks: TaskId, client: ClientId | None = None, queued_only: bool = False
+        self,
+        *tasks: TaskId,
+        client: ClientId | None = None,
+        queued_only: bool = False,
+        downstream: bool = False,
     ) -> list[Command]:
-        """The client asks for these not to run; `queued_only`: unless they have begun."""
-        return self.tell(ev.CancelAsked(client or self.me, list(tasks), queued_only))
+        """The client asks for these not to run; `queued_only`: unless they have begun;
+        `downstream`: nor what depends on them."""
+        event = ev.CancelAsked(client or self.me, list(tasks), queued_only, downstream)
+        return self.tell(event)
 
     def release(self, *nodes: TaskId, client: ClientId | None = None) -> list[Command]:
         """The client lets go of these."""

@@ -204,7 +204,10 @@ class Model(Facts):
                 node.released = True
 
     def _on_cancel_asked(self, event: ev.CancelAsked) -> None:
-        for id_ in event.tasks:
+        unwanted = list(event.tasks)
+        if event.downstream:
+            unwanted += self.downstream(event.tasks)
+        for id_ in unwanted:
             if (task := self.task(id_)) is not None:
                 if event.queued_only and task.state in ON_ENGINE_STATES:
                     self._ask_back(task)

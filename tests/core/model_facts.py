@@ -162,6 +162,26 @@ class Facts:
             return None
         return task
 
+    def downstream(self, roots: list[TaskId]) -> set[TaskId]:
+        """The unfinished tasks that name one of `roots`, or one that does, or a group with one."""
+        found = {id_ for id_ in roots if self.known(id_) is not None}
+        while True:
+            groups = {
+                id_
+                for id_, node in self.nodes.items()
+                if isinstance(node, ModelGroup) and not node.is_final
+                for member in node.members
+                if member is not None and not member.is_final and member.spec.id in found
+            }
+            more = {
+                task.spec.id
+                for task in self.tasks()
+                if not task.is_final and (found | groups).intersection(task.needs())
+            }
+            if more <= found:
+                return found.difference(roots)
+            found |= more
+
     def ready(self) -> list[ModelTask]:
         return [task for task in self.tasks() if task.state is S.READY]
 

@@ -130,7 +130,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         story = Story(data, self)
         on_engines = [id_ for engine in self.model.engines.values() for id_ in engine.assigned]
         tasks = story.some(on_engines, 2) if story.once_in(2) else story.nodes(2)
-        self.happens(ev.CancelAsked(story.client(), tasks, queued_only=story.once_in(3)))
+        queued_only, downstream = story.once_in(3), story.once_in(3)
+        self.happens(ev.CancelAsked(story.client(), tasks, queued_only, downstream))
         self.place()
 
     @precondition(lambda self: self.model.nodes)

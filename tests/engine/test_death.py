@@ -73,6 +73,11 @@ def test_memory_of_a_process_is_read_and_is_zero_for_one_that_is_gone():
     [
         ("0::/a/b", "sys/a/b/memory.events", "low 0\noom 2\noom_kill 5\n"),
         ("4:memory:/x", "sys/memory/x/memory.oom_control", "under_oom 0\noom_kill 5\n"),
+        # In a container: the group as it is named outside, its files at the root
+        ("0::/docker/x", "sys/memory.events", "oom_kill 5\n"),
+        ("4:memory:/docker/x", "sys/memory/memory.oom_control", "oom_kill 5\n"),
+        # Both kinds, and only the old one has the memory controller
+        ("4:memory:/x\n0::/", "sys/memory/x/memory.oom_control", "oom_kill 5\n"),
         ("", "proc/vmstat", "pgfault 1\noom_kill 5\n"),
     ],
 )

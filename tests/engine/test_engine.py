@@ -246,7 +246,7 @@ def test_an_interrupt_that_comes_too_late_is_harmless(controller):
     controller.assign(engine, (noop,))
     controller.wait_outcomes(1)
     os.kill(engine.pid, signal.SIGINT)
-    controller.say(controller.nanny_identity, m.InterruptTask(engine.token, 1))
+    controller.say(controller.nanny_identity, m.InterruptTasks(engine.token, [1]))
     controller.say(engine.identity, m.StopTasks([1]))
     # Behind the StopTasks, so that it was heard
     controller.say(engine.identity, m.GiveBack([]))

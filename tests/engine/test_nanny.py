@@ -232,8 +232,8 @@ def test_the_task_that_runs_is_interrupted_on_request(controller):
     [engine] = controller.start()
     controller.assign(engine, (spin,), (noop,))
     controller.wait_running(engine, 1)
-    controller.say(controller.nanny_identity, m.InterruptTask(engine.token, 2))  # it does not run
-    controller.say(controller.nanny_identity, m.InterruptTask(engine.token, 1))
+    controller.say(controller.nanny_identity, m.InterruptTasks(engine.token, [3]))  # is not here
+    controller.say(controller.nanny_identity, m.InterruptTasks(engine.token, [1]))
     assert [o.status for o in controller.wait_outcomes(2)] == [ev.STOPPED, ev.RAN]
 
 

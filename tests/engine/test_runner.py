@@ -231,8 +231,23 @@ def test_an_interrupted_run_says_why(bench, function, reason, status):
     assert bench.run(pow, 2, 3).status == ev.RAN
 
 
-def test_a_task_that_finishes_in_spite_of_an_interrupt_has_run(bench):
-    assert bench.run(interrupt_and_return, INTERRUPT_ASKED).status == ev.RAN
+def interrupt_unheard(reason):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    current.interrupt(reason)
+    return "heard nothing"
+
+
+@pytest.mark.parametrize("function", [interrupt_and_return, interrupt_unheard])
+@pytest.mark.parametrize(
+    ("reason", "status"), [(INTERRUPT_ASKED, ev.STOPPED), (INTERRUPT_OVERRAN, ev.OVERRAN)]
+)
+def test_a_run_that_was_to_be_interrupted_has_no_result_whatever_it_returns(
+    bench, function, reason, status
+):
+    outcome = bench.run(function, reason)
+    assert (outcome.status, outcome.payload) == (status, b"")
+    bench.gate.install()
+    assert bench.run(pow, 2, 3).status == ev.RAN
 
 
 def test_an_interrupt_between_tasks_is_harmless(bench):

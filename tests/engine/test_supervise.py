@@ -10,8 +10,10 @@ import pytest
 from headway.config import EngineConfig
 from headway.engine import child as child_module
 from headway.engine import supervise
-from headway.engine.child import Child, End, EngineCommand
+from headway.engine.child import Child, End
 from headway.engine.death import Tail
+from headway.engine.oom import OomWatch
+from headway.engine.starter import EngineCommand, Starter
 from headway.engine.status import Status
 from headway.engine.supervise import Supervisor
 from headway.wire import messages as m
@@ -26,12 +28,12 @@ class FakeChild:
 
     streams: dict = {}
     oom_kills_before = 0
-    pid = 0
+    pid = None
 
-    def __init__(self, token, now_s):
+    def __init__(self, token, tail_lines):
         self.token = token
-        self.started_at_s = now_s
-        self.tail = Tail(5)
+        self.started_at_s = 0.0
+        self.tail = Tail(tail_lines)
         self.is_ready = False
         self.runs = 0
         self.end = None
@@ -45,14 +47,48 @@ class FakeChild:
     def terminate(self):
         self.end = End(0, 0)
 
-    def kill_group(self):
+    def kill(self):
         self.end = End(-9, 0)
+
+    def stack(self, crashed):
+        return []
 
     def reap_if_dead(self):
         return self.end
 
     def close(self):
         pass
+
+
+class FakeStarter:
+    """Launches at once, or is refused by the system, as the test says."""
+
+    def __init__(self, host, failed):
+        self._host = host
+        self._failed = failed
+
+    def start(self, child, now_s):
+        refusal = self._host.refusals.pop(0) if self._host.refusals else None
+        if refusal is not None:
+            self._failed(child, str(refusal), now_s)
+            return
+        child.pid, child.started_at_s = 1, now_s
+        self._host.children.append(child)
+
+    def fds(self):
+        return []
+
+    def on_readable(self, now_s):
+        pass
+
+    def on_children_changed(self, pids, now_s):
+        pass
+
+    def on_time(self, now_s):
+        pass
+
+    def next_due_s(self):
+        return supervise.NEVER_S
 
 
 class Host:
@@ -64,17 +100,12 @@ class Host:
         self.children = []
         self.said = []
         self.now_s = 100.0
-        monkeypatch.setattr(supervise, "Child", self._start)
-        self.supervisor = Supervisor(
-            EngineCommand(["engine"], {}), EngineConfig(**config), self.said.append
+        monkeypatch.setattr(supervise, "Child", FakeChild)
+        monkeypatch.setattr(
+            supervise, "Starter", lambda command, config, oom, failed: FakeStarter(self, failed)
         )
-
-    def _start(self, command, token, now_s, tail_lines):
-        refusal = self.refusals.pop(0) if self.refusals else None
-        if refusal is not None:
-            raise refusal
-        self.children.append(FakeChild(token, now_s))
-        return self.children[-1]
+        command = EngineCommand(["engine"], [], {})
+        self.supervisor = Supervisor(command, EngineConfig(**config), self.said.append)
 
     def start(self, engines):
         for _ in range(engines):
@@ -208,20 +239,41 @@ def test_nothing_is_told_of_starts_once_all_engines_are_to_stop(host):
     assert not host.failures
 
 
-def test_a_start_that_fails_leaves_no_descriptor_open(monkeypatch):
+@pytest.mark.parametrize("interpreter", ["/no/such/python", "/no/such/wrapper"])
+def test_a_start_that_fails_leaves_no_descriptor_open(monkeypatch, interpreter):
     def count():
         return len(os.listdir("/dev/fd"))
 
-    command = EngineCommand(["/no/such/interpreter"], {})
+    failed = []
     before = count()
-    with pytest.raises(FileNotFoundError):
-        Child(command, "token", 0.0, 5)
+    oom = OomWatch()
+    starter = Starter(
+        EngineCommand([interpreter], [], {}), CONFIG, oom, lambda *why: failed.append(why)
+    )
+    child = Child("token", 5)
+    starter.start(child, 0.0)
+    assert failed == [(child, f"[Errno 2] No such file or directory: '{interpreter}'", 0.0)]
+    child.close()
+    starter.close()
+    oom.close()
+    assert count() == before
+
+
+def test_an_engine_for_which_no_files_are_left_leaves_none_open(monkeypatch):
+    def count():
+        return len(os.listdir("/dev/fd"))
+
+    real, left = os.pipe, [1, 2]
 
     def refuse():
-        raise OSError(errno.EMFILE, "Too many open files")
+        if not left:
+            raise OSError(errno.EMFILE, "Too many open files")
+        left.pop()
+        return real()
 
+    before = count()
     monkeypatch.setattr(child_module.os, "pipe", refuse)
     with pytest.raises(OSError, match="Too many open files"):
-        Child(command, "token", 0.0, 5)
+        Child("token", 5)
     monkeypatch.undo()
     assert count() == before

@@ -30,7 +30,7 @@ PICKLES = frozenset({"pickle", "cloudpickle", "marshal", "shelve", "dill"})
 SCHEDULING = words(
     """
     scheduler graph ready fair schemes index recall retry timers records explain invariants
-    statistics liveness placement commands replay rows restore snapshot same
+    statistics liveness placement commands downstream replay rows restore snapshot same
     """
 )
 

@@ -111,7 +111,7 @@ EXAMPLES: list[Any] = [
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),
     m.StopEngine("token", "asked", True),
-    m.InterruptTask("token", 7),
+    m.InterruptTasks("token", [7]),
 ]
 
 PAIRS = [

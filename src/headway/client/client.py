@@ -6,7 +6,6 @@ and hears is in io.py. A `Client` may be used by any number of threads.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import weakref
@@ -15,7 +14,8 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from headway import errors
-from headway.client import cluster, dependency, options
+from headway.client import cancelling, cluster, dependency, options
+from headway.client.cancelling import CancelReport, Wish
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
 from headway.client.link import ANSWER_S, Link
@@ -30,14 +30,8 @@ from headway.wire import payload
 from headway.wire.endpoint import find_connection_file, read_connection_file
 from headway.wire.messages import Result
 
-#: How long `cancel` waits to learn whether a task that is on an engine was still dropped.
-_CANCEL_WAIT_S = 2.0
-
-#: States in which nothing more comes of a cancel.
-_BEYOND_CANCEL = frozenset({"succeeded", "failed", "impossible", "timed_out", "lost"})
-
-#: States in which a task may have begun.
-_ON_ENGINE = frozenset({"assigned", "running"})
+#: Stands for all open tasks of a client.
+_ALL: Any = object()
 
 
 class Client:
@@ -54,7 +48,8 @@ class Client:
         seed: of the random schemes.
         resources: what each engine has to give, by name, such as {"gpu": 1}.
         output: whether to show here what tasks print.
-        python: the command of the engines' interpreter; default: the one that runs this.
+        python: the command of the engines' interpreter; default: the one that runs this. A
+            command that wraps one (`["nice", "python3"]`) is run for each engine.
         timeout_s: seconds to start and to connect.
         name: of the embedded cluster, for other clients to connect to it.
         durability: whether the embedded cluster survives the death of its controller: "off"
@@ -242,21 +237,39 @@ class Client:
                 raise TypeError(f"gather takes futures, not {future!r}")
         return results
 
-    def cancel(self, futures: Any, *, queued_only: bool = False) -> list[bool]:
-        """Cancel tasks, given as futures or ids. One that runs gets a KeyboardInterrupt.
+    def cancel(
+        self, futures: Any = _ALL, *, downstream: bool = False, queued_only: bool = False
+    ) -> CancelReport:
+        """Cancel tasks, and say what became of each. See docs/guide.md, "Stopping".
 
-        With `queued_only` those that have begun are left alone.
+        A task that waits ends at once. One that runs gets a KeyboardInterrupt; if it goes on for
+        the engines' grace (2 s), its engine is killed and replaced. What depends on a cancelled
+        task ends as impossible.
 
-        Returns, in order, whether each is cancelled. Waits some seconds for that at most: a task
-        that ignores the interrupt goes on, and False says so. In a callback, or under an event
-        loop, it does not wait at all: there, True says that the wish was sent.
+        Parameters:
+            futures: a future, an id, a Group, or a list of those. Default: all tasks of this
+                client that have not ended.
+            downstream: cancel also all tasks that depend on these, directly or through others,
+                whoever submitted them.
+            queued_only: leave those alone that have begun.
+
+        Returns, in order, whether each is cancelled, with `states` that say how each ended; one
+        that was done already stays as it is. Waits for that, some seconds at most. In a
+        callback, or under an event loop, it does not wait: there, True says that the wish was
+        sent.
+
+        Raises:
+            TypeError, ValueError: something names no task, or an option is wrong.
+            ConnectionLost: the cluster is gone, or the client was closed.
         """
-        queued_only = options.flag("queued_only", queued_only)
-        if isinstance(futures, Future | str | int):
-            futures = [futures]
-        if not isinstance(futures, Iterable):
-            raise TypeError(f"cancel takes futures or ids of tasks, not {futures!r}")
-        return self._cancel([self._as_future(entry) for entry in futures], queued_only)
+        wish = Wish(
+            downstream=options.flag("downstream", downstream),
+            queued_only=options.flag("queued_only", queued_only),
+        )
+        if futures is _ALL:
+            with self._link.lock:
+                futures = list(self._link.session.open.values())
+        return cancelling.cancel(*cancelling.named_tasks(self, futures), wish)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -415,55 +428,5 @@ class Client:
             return {}
         return {} if facts["state"] == "unknown" else facts
 
-    def _as_future(self, entry: Any) -> Future[Any]:
-        """The future that `entry` names; one that is not ours to know is made for the purpose."""
-        if isinstance(entry, Future):
-            return entry
-        node = dependency.as_node(entry)
-        known = self._link.session.open.get(node)
-        if known is not None:
-            return known
-        stranger: Future[Any] = _Stranger(self)
-        stranger.node = node
-        return stranger
-
     def _cancel(self, futures: Sequence[Future[Any]], queued_only: bool) -> list[bool]:
-        own = [future for future in futures if future._client is self and not future.done()]
-        if own:
-            self._link.cancel([future.node for future in own], queued_only)
-        for future in futures:
-            if future._client is not self:
-                future._client._cancel([future], queued_only)
-        if self._link.is_io_thread or asyncio._get_running_loop() is not None:
-            return [future.cancelled() or not future.done() for future in futures]
-        deadline_at = time.monotonic() + _CANCEL_WAIT_S
-        return [self._wait_cancelled(future, queued_only, deadline_at) for future in futures]
-
-    def _wait_cancelled(self, future: Future[Any], queued_only: bool, deadline_at: float) -> bool:
-        """Wait until it is known whether `future` was cancelled."""
-        step_s = 0.005
-        while not future.done():
-            left_s = deadline_at - time.monotonic()
-            facts = self._ask_task(future, max(left_s, step_s))
-            state = facts.get("state", "")
-            if state == "cancelled" and isinstance(future, _Stranger):
-                return True
-            if state in _BEYOND_CANCEL or (isinstance(future, _Stranger) and not state):
-                break
-            if queued_only and state in _ON_ENGINE and not facts.get("asked_back"):
-                break  # it has begun
-            left_s = deadline_at - time.monotonic()
-            if left_s <= 0:
-                break
-            with future._condition:
-                if not future.done():
-                    future._condition.wait(min(step_s, left_s))
-            step_s = min(step_s * 2, 0.1)
-        return future.cancelled()
-
-
-class _Stranger(Future[Any]):
-    """Stands for a task of which this client has no future: it only carries its id."""
-
-    def __del__(self) -> None:
-        """Nothing is released: the task is somebody else's."""
+        return cancelling.cancel(futures, [], Wish(queued_only=queued_only))

@@ -188,10 +188,11 @@ class Future(concurrent.futures.Future[T]):
     def cancel(self) -> bool:
         """Cancel the task, unless it is done; returns whether it was cancelled.
 
-        One that runs is interrupted: it gets a KeyboardInterrupt. If an Executor made it, it is
-        left alone instead, and False is returned, as `concurrent.futures` has it.
+        One that runs is interrupted: it gets a KeyboardInterrupt, and if it does not heed that, it
+        is killed (see `Client.cancel`). If an Executor made it, it is left alone instead, and
+        False is returned, as `concurrent.futures` has it.
 
-        Waits some seconds at most to learn how it went. In a callback, or in a thread that runs
+        Waits until that is known, some seconds at most. In a callback, or in a thread that runs
         an event loop, it does not wait: there, True says that the wish was sent.
         """
         return self._client._cancel([self], queued_only=not self.cancel_interrupts)[0]

@@ -162,11 +162,11 @@ class Link:
         self._wake()
         return node
 
-    def cancel(self, tasks: list[TaskId], queued_only: bool = False) -> None:
-        """Ask that `tasks` do not run; `queued_only`: unless they have begun."""
+    def cancel(self, tasks: list[TaskId], queued_only: bool, downstream: bool) -> None:
+        """Ask that `tasks` do not run: see the message Cancel."""
         with self.lock:
             self.check_open()
-            self.session.cancel(tasks, queued_only)
+            self.session.cancel(tasks, queued_only, downstream)
         self._wake()
 
     @property

@@ -136,7 +136,7 @@ class Session(Generic[F]):
         self._weight = 0
         #: Tasks to cancel, each once, in order: who asks again and again costs nothing. Whether
         #: only those that have not begun.
-        self._cancelled: dict[TaskId, bool] = {}
+        self._cancelled: dict[TaskId, tuple[bool, bool]] = {}
         self._questions: dict[int, _Question] = {}
         self._question = 0
         #: Numbers of the questions that were not sent yet.
@@ -222,11 +222,14 @@ class Session(Generic[F]):
         wire = self._wire
         return self.window_tasks >= wire.window_tasks or self.window_bytes >= wire.window_bytes
 
-    def cancel(self, tasks: list[TaskId], queued_only: bool = False) -> None:
-        """Ask that `tasks` do not run; `queued_only`: unless they have begun."""
+    def cancel(
+        self, tasks: list[TaskId], queued_only: bool = False, downstream: bool = False
+    ) -> None:
+        """Ask that `tasks` do not run: see the message Cancel."""
         cancelled = self._cancelled
-        for task in tasks:  # the stronger wish counts
-            cancelled[task] = queued_only and cancelled.get(task, True)
+        for task in tasks:  # the stronger wishes count
+            was_queued_only, was_downstream = cancelled.get(task, (True, False))
+            cancelled[task] = (queued_only and was_queued_only, downstream or was_downstream)
 
     def ask(self, what: str, node: TaskId | None, answered: Callable[[m.Answer], None]) -> int:
         """Put a question; `answered` is called once, with the answer. Returns its number."""
@@ -295,12 +298,11 @@ class Session(Generic[F]):
         if batch.tasks or batch.groups:
             self._close(batch, last, out)
         step = self._wire.batch_tasks_max * 4
-        for queued_only in (False, True):
-            wished = [task for task, only in taken.cancelled.items() if only is queued_only]
+        for wish in dict.fromkeys(taken.cancelled.values()):
+            wished = [task for task, its_wish in taken.cancelled.items() if its_wish == wish]
             for start in range(0, len(wished), step):
                 tasks = wished[start : start + step]
-                cancel = m.Cancel(self._batch + 1, tasks, queued_only)
-                out.append(self._naming(cancel, len(tasks)))
+                out.append(self._naming(m.Cancel(self._batch + 1, tasks, *wish), len(tasks)))
         out.extend((ask, ()) for ask in taken.asks)
         for start in range(0, len(taken.released), step):
             out.append(self._release(taken.released[start : start + step], []))
@@ -417,8 +419,8 @@ class Taken:
     """What waited to be sent when it was looked at, in the order in which it is sent."""
 
     asked: list[_Asked]
-    #: By task, whether it may be cancelled only if it has not begun.
-    cancelled: dict[TaskId, bool]
+    #: By task, whether only if it has not begun, and whether all downstream of it, too.
+    cancelled: dict[TaskId, tuple[bool, bool]]
     asks: list[m.Ask]
     released: list[TaskId]
 

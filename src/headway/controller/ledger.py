@@ -165,7 +165,8 @@ class Ledger:
         if isinstance(batch, m.Submit):
             self._submit(number, batch, now, out)
         elif isinstance(batch, m.Cancel):
-            event = ev.CancelAsked(number, batch.tasks, batch.queued_only)
+            wish = (batch.queued_only, batch.downstream)
+            event = ev.CancelAsked(number, batch.tasks, *wish)
             self.scheduler.handle(event, now, out)
         else:
             if batch.nodes:

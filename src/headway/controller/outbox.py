@@ -100,7 +100,7 @@ class Outbox:
         for engine, ids in self._recalled.items():
             self._send_to(self._peers.engines.get(engine), m.GiveBack(ids))
         for engine, ids in self._stopped.items():
-            self._send_to(self._peers.engines.get(engine), m.StopTasks(ids))
+            self._send_stop(self._peers.engines.get(engine), ids)
         for number, deliveries in self._delivered.items():
             client = self._peers.clients.get(number)
             if client is not None and client.is_here:
@@ -131,6 +131,14 @@ class Outbox:
             if digest in engine.functions:
                 engine.functions.discard(digest)
                 engine.dropped_functions.append(digest)
+
+    def _send_stop(self, engine: EnginePeer | None, ids: list[TaskId]) -> None:
+        """Stop tasks: softly by their engine; and by its nanny, which can make sure of it."""
+        if engine is None:
+            return
+        self._send_to(engine, m.StopTasks(ids))
+        nanny = self._peers.nannies.get(engine.hello.nanny)
+        self._send_to(nanny, m.InterruptTasks(engine.hello.token, ids))
 
     def _send_assigned(self, engine: EnginePeer | None, tasks: list[Task]) -> None:
         if engine is None or not engine.is_here:

@@ -238,11 +238,16 @@ class Released(Struct):
 
 
 class CancelAsked(Struct):
-    """The client wants these tasks not to run; `queued_only`: unless they have begun."""
+    """The client wants these tasks not to run; `queued_only`: unless they have begun.
+
+    With `downstream`, neither what depends on them, directly or through others that have not
+    ended; then `tasks` may name groups, and tasks that have ended.
+    """
 
     client: ClientId
     tasks: list[TaskId]
     queued_only: bool = False
+    downstream: bool = False
 
 
 class EngineJoined(Struct):

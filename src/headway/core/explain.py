@@ -14,7 +14,7 @@ from headway.core.ready import Restriction
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.timers import Timer
-from headway.core.words import excluded, name_of, names, plural
+from headway.core.words import excluded, in_a_row, name_of, names, plural
 
 if TYPE_CHECKING:
     from headway.core.scheduler import Scheduler
@@ -29,7 +29,11 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
     """Say where the task (or group) `node_id` stands at the time `now`, and why, in words."""
     task = scheduler.tasks.get(node_id)
     if task is not None:
-        return _EXPLAIN[task.state](scheduler, task, now)
+        text = _EXPLAIN[task.state](scheduler, task, now)
+        if task.crashes and task.state not in (TaskState.LOST, TaskState.SUCCEEDED):
+            # The text of one that is lost has them; of one that succeeded nobody needs them.
+            text += f"\nbefore that: {in_a_row(task.crashes)}"
+        return text
     group = scheduler.groups.get(node_id)
     if group is not None:
         return (
@@ -156,8 +160,6 @@ def _failed(s: Scheduler, task: Task, now: float) -> str:
     """What ended it, and the chain of causes as far as it is remembered."""
     assert task.problem is not None
     lines = [task.problem.text]
-    if task.crashes and task.state is not TaskState.LOST:
-        lines.append("before that: " + "; ".join(task.crashes))
     step, steps = task, 0
     while (upstream := step.problem.upstream if step.problem else None) is not None:
         above = s.tasks.get(upstream)

@@ -29,6 +29,7 @@ from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
 from headway.core.commands import Command, Deliver, Recall, StopTask
+from headway.core.downstream import find_downstream
 from headway.core.events import DEFAULT_OPTIONS, ClientId, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
 from headway.core.life import Life, delivery
@@ -327,14 +328,23 @@ class Scheduler:
         self._life.end(task, cause, Problem(event.kind, event.text), out)
 
     def _on_cancel_asked(self, event: ev.CancelAsked, now: float, out: Commands) -> None:
-        for task_id in event.tasks:
-            task = self.tasks.get(task_id)
-            if task is None:
+        nodes = []
+        for node_id in event.tasks:
+            node = self._life.edges.find(node_id)
+            if node is None or (isinstance(node, Group) and not event.downstream):
                 self.counters.invalid += 1
-            elif event.queued_only and task.state in ON_ENGINE_STATES:
+            else:
+                nodes.append(node)
+        unwanted: list[tuple[Task, TaskId | None]] = [
+            (node, None) for node in nodes if isinstance(node, Task)
+        ]
+        if event.downstream:  # found before anything ends: what ends lets go of its upstreams
+            unwanted += find_downstream(nodes, self.tasks.values())
+        for task, upstream in unwanted:
+            if event.queued_only and task.state in ON_ENGINE_STATES:
                 self._ask_back(task, out)
             else:
-                self._cancel(task, out)
+                self._cancel(task, out, upstream)
 
     def _ask_back(self, task: Task, out: Commands) -> None:
         """Cancel a task on an engine unless it has begun there, which the engine alone knows."""
@@ -344,11 +354,11 @@ class Scheduler:
             engine.unwanted.add(task.id)
             out.append(Recall(engine.id, [task.id]))
 
-    def _cancel(self, task: Task, out: Commands) -> None:
+    def _cancel(self, task: Task, out: Commands, upstream: TaskId | None = None) -> None:
         """A task on an engine is the engine's to stop; any other ends here. One that has ended
         stays as it is."""
         if task.state is WAITING or task.state is READY:
-            self._life.end(task, Cause.CANCEL, words.cancelled(task), out)
+            self._life.end(task, Cause.CANCEL, words.cancelled(task, upstream), out)
         elif task.state in FINAL_STATES or task.cancelled:
             return
         else:
@@ -445,7 +455,8 @@ class Scheduler:
                 task.cancelled = True
             charged = is_culprit and not event.end.wanted
             if charged and event.end.overran:
-                self._life.end(task, Cause.DEADLINE, words.overran(task, event.end.text), out)
+                how = words.crash(engine, event.end)
+                self._life.end(task, Cause.DEADLINE, words.overran(task, how), out)
                 continue
             if charged:
                 task.crashes = [*(task.crashes or ()), words.crash(engine, event.end)]
@@ -454,7 +465,9 @@ class Scheduler:
             if cause is Cause.ENGINE_LOST:
                 self._life.take_back(task, cause, now, out)
             elif cause is Cause.CANCEL:
-                self._life.end(task, cause, words.cancelled(task), out)
+                ran = is_culprit and event.known and event.busy
+                problem = words.stopped_hard(task, engine, event.end) if ran else None
+                self._life.end(task, cause, problem or words.cancelled(task), out)
             else:
                 self._life.end(task, cause, words.lost(task, engine, event.end), out)
 
@@ -588,4 +601,4 @@ class Scheduler:
         self._life.take_back(task, Cause.RETURNED, now, out)
 
     def _on_overran(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:
-        self._life.end(task, Cause.DEADLINE, words.overran(task, "interrupted"), out)
+        self._life.end(task, Cause.DEADLINE, words.overran(task), out)

@@ -8,6 +8,7 @@ length, so that the millionth task of a chain costs no more than the first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from headway.core.events import (
     ConditionSpec,
@@ -69,7 +70,7 @@ def queue_timeout(task: Task) -> Problem:
     )
 
 
-def overran(task: Task, how: str) -> Problem:
+def overran(task: Task, how: str = "interrupted") -> Problem:
     """`run_timeout` passed while the task ran."""
     limit = task.options.run_timeout_s
     bound = f" of {limit:g} s" if limit is not None else ""
@@ -78,9 +79,15 @@ def overran(task: Task, how: str) -> Problem:
     )
 
 
-def cancelled(task: Task) -> Problem:
-    """Its client cancelled the task."""
-    return Problem(KIND_CANCELLED, f"task {name_of(task)} was cancelled")
+def cancelled(task: Task, upstream: TaskId | None = None) -> Problem:
+    """Its client cancelled the task, or `upstream`, and with it what depends on that."""
+    along = f" with {format_task_id(upstream)}, on which it depends" if upstream else ""
+    return Problem(KIND_CANCELLED, f"task {name_of(task)} was cancelled{along}")
+
+
+def stopped_hard(task: Task, engine: Engine, end: EngineEnd) -> Problem:
+    """A cancelled task that ended with its engine, most often since it did not heed less."""
+    return Problem(KIND_CANCELLED, f"{cancelled(task).text}; {crash(engine, end)}")
 
 
 def raised(task: Task, error: ErrorInfo | None) -> str:
@@ -111,15 +118,22 @@ def crash(engine: Engine, end: EngineEnd) -> str:
     return f"engine {format_engine_id(engine.id)} {end.text}"
 
 
+def in_a_row(parts: Sequence[str]) -> str:
+    """`parts` with semicolons between them; after one of several lines, the next has its own."""
+    text = parts[0]
+    for before, part in pairwise(parts):
+        text += (";\n" if "\n" in before else "; ") + part
+    return text
+
+
 def lost(task: Task, engine: Engine, end: EngineEnd) -> Problem:
     """The engine ended, and the task may not be repeated."""
     crashes = task.crashes or [crash(engine, end)]
-    how = "; ".join(crashes)
     if task.options.at_most_once:
         why = "it is at_most_once and may have begun, so it is not repeated"
     else:
         why = f"its engines died {plural(len(crashes), 'time')}, which is its crash_limit"
-    return Problem(KIND_LOST, f"task {name_of(task)} is lost: {how}; {why}")
+    return Problem(KIND_LOST, f"task {name_of(task)} is lost: {in_a_row([*crashes, why])}")
 
 
 def no_engine_left(task: Task) -> Problem:

@@ -6,7 +6,6 @@ What this file must not know: what the engine does.
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import json
 import os
 import socket
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headway.config import EngineConfig, WireConfig
-from headway.engine import lifeline
+from headway.engine import lifeline, stack
 from headway.engine.process import EngineOptions, EngineProcess
 from headway.errors import HeadwayError
 
@@ -24,8 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one engine; the exit code."""
     told = _parser().parse_args(arguments)
     lifeline.die_with_parent(told.parent)
-    lifeline.watch_in_thread(lifeline.take_stdin(), told.parent)
-    faulthandler.enable(file=2)  # a crash in C code leaves a traceback for the death report
+    lifeline_fd = lifeline.take_stdin()
+    lifeline.kill_group_at_end_of(lifeline_fd)
+    lifeline.watch_in_thread(lifeline_fd, told.parent)
+    stack.write_to(told.stack_fd)
     os.environ["HEADWAY_CONNECTION"] = str(told.connection)
     # After headway's own imports: an entry of the user's must not shadow what we need.
     sys.path += [entry for entry in told.sys_path if entry not in sys.path]
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parent", type=int, required=True, help="the nanny's process id")
     parser.add_argument("--status-fd", type=int, required=True, help="the status file")
     parser.add_argument("--notify-fd", type=int, required=True, help="wakes the nanny")
+    parser.add_argument("--stack-fd", type=int, required=True, help="where stacks are written")
     parser.add_argument("--resources", type=json.loads, default={}, help="JSON: name to amount")
     parser.add_argument("--sys-path", type=json.loads, default=[], help="JSON: list of entries")
     return parser

@@ -12,33 +12,75 @@ import codecs
 import signal
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 #: Characters of one line that are kept: a death report is read by a person.
 _LINE_CHARS_MAX = 500
 
 
-def describe_end(
-    exit_code: int, peak_rss_bytes: int, *, oom_kills: int = 0, tail: Sequence[str] = ()
-) -> str:
-    """How a process ended: "killed by SIGKILL, peak RSS 1.2 GB", then its last lines.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for the kernel having killed a process for want of memory."""
 
-    `exit_code` is negative for a signal, as in `subprocess`. `oom_kills` is how many processes
-    the kernel killed for want of memory while this one lived.
+    #: How many processes it killed for that while this one lived, as near to us as it counts.
+    kills: int = 0
+    #: What its log says of this very process, "" for nothing.
+    log: str = ""
+
+
+def describe_end(
+    exit_code: int,
+    peak_rss_bytes: int,
+    *,
+    oom_kills: int = 0,
+    evidence: Evidence | None = None,
+    why: str = "",
+    unsolved: bool = False,
+    stack: Sequence[str] = (),
+    tail: Sequence[str] = (),
+) -> str:
+    """How a process ended: "killed by SIGKILL, peak RSS 1.2 GB", then where it was, and its
+    last lines.
+
+    Parameters:
+        exit_code: negative for a signal, as in `subprocess`.
+        oom_kills: `evidence`, where it is only this count.
+        why: for what we killed it ourselves: ", since it ...".
+        unsolved: of a SIGKILL that is neither ours nor, as far as is known, the kernel's, say
+            whose it may be.
+        stack: its Python frames, innermost first.
     """
     if exit_code < 0:
         text = f"killed by {signal_name(-exit_code)}"
     else:
         text = f"exited with code {exit_code}"
+    text += why
     if peak_rss_bytes > 0:
         text += f", peak RSS {format_bytes(peak_rss_bytes)}"
-    if exit_code == -signal.SIGKILL and oom_kills > 0:
-        text += (
-            ", probably for want of memory: meanwhile the kernel's out-of-memory killer "
-            f"ended {oom_kills} process{'es' if oom_kills > 1 else ''}"
-        )
+    if exit_code == -signal.SIGKILL and not why:
+        text += _who_killed(evidence or Evidence(oom_kills), unsolved)
+    if stack:
+        text += "; it was in, innermost first:\n" + "\n".join(f"    {line}" for line in stack)
     if tail:
         text += "; its last output:\n" + "\n".join(f"    {line}" for line in tail)
     return text
+
+
+def _who_killed(evidence: Evidence, unsolved: bool) -> str:
+    if evidence.log:
+        return f", for want of memory: the kernel's log says {evidence.log!r}"
+    if evidence.kills > 0:
+        plural = "es" if evidence.kills > 1 else ""
+        return (
+            ", probably for want of memory: meanwhile the kernel's out-of-memory killer "
+            f"ended {evidence.kills} process{plural}"
+        )
+    if unsolved:
+        return (
+            "; neither headway sent that nor, as far as can be seen here, the kernel for want of "
+            "memory: so the task itself did, a user, or a batch system"
+        )
+    return ""
 
 
 def signal_name(number: int) -> str:

@@ -71,8 +71,14 @@ class Gate:
         self._interrupt_if_meant()
 
     def leave(self) -> None:
-        """The task's own code has ended: signals raise no more."""
+        """The task's own code has ended: signals raise no more.
+
+        A run that was to be interrupted counts as interrupted, also where the signal did not get
+        through: the task ignored or blocked it, or was in C code until its end.
+        """
         self._is_open = False
+        if not self.interrupted:
+            self.interrupted = self._reason()
         self._item = None
 
     def stop(self, item: object) -> None:
@@ -80,12 +86,17 @@ class Gate:
         self._stop_item = item
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
+    def _reason(self) -> int:
+        """Why this run is to be interrupted: an INTERRUPT_ value, or 0 if it is not."""
+        reason = self.status.interrupt_reason()
+        if not reason and self._stop_item is not None and self._stop_item is self._item:
+            return INTERRUPT_ASKED
+        return reason
+
     def _interrupt_if_meant(self) -> None:
         if not self._is_open:
             return
-        reason = self.status.interrupt_reason()
-        if not reason and self._stop_item is not None and self._stop_item is self._item:
-            reason = INTERRUPT_ASKED
+        reason = self._reason()
         if reason:
             self._is_open = False
             self._stop_item = None

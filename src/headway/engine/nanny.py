@@ -30,16 +30,15 @@ from typing import Any
 import zmq
 
 from headway.config import EngineConfig, WireConfig
-from headway.engine.child import EngineCommand
 from headway.engine.handshake import wait_welcome
 from headway.engine.line import Route
 from headway.engine.link import Link
 from headway.engine.patience import Patience
 from headway.engine.reports import Reports
 from headway.engine.signal_pipe import SignalPipe
+from headway.engine.starter import EngineCommand
 from headway.engine.supervise import Supervisor
 from headway.errors import ConnectionLost, HeadwayError
-from headway.interpreter import module_command
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.endpoint import read_connection_file
@@ -112,6 +111,7 @@ class Nanny:
 
     def close(self) -> None:
         """Give back sockets and signals. The engines must have ended: see `run`."""
+        self._supervisor.close()
         self._signals.close()
         self._link.close()
         self._context.term()
@@ -158,14 +158,14 @@ class Nanny:
 
     def _engine_command(self) -> EngineCommand:
         options = self._options
-        command = [
-            *module_command("headway.engine", options.engine_command, options.cwd),
+        arguments = [
             *("--connection", str(options.connection.absolute())),
             *("--nanny", self._token),
             *("--resources", json.dumps(options.resources)),
             *("--sys-path", json.dumps(list(options.sys_path))),
         ]
-        return EngineCommand(command, os.environ, options.cwd)
+        cwd = str(options.cwd.absolute()) if options.cwd is not None else None
+        return EngineCommand(options.engine_command, arguments, os.environ, cwd)
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -222,8 +222,8 @@ class Nanny:
             self._patience.on_message(message, now_s)
             if isinstance(message, m.StopEngine):
                 self._supervisor.stop_engine(message.token, message.reason, message.restart, now_s)
-            elif isinstance(message, m.InterruptTask):
-                self._supervisor.interrupt_task(message.token, message.task)
+            elif isinstance(message, m.InterruptTasks):
+                self._supervisor.stop_tasks(message.token, message.tasks)
             elif isinstance(message, m.Bye):
                 return message.reason or "the cluster stopped"
         return None

@@ -32,6 +32,7 @@ import zmq
 
 from headway.config import EngineConfig, WireConfig
 from headway.core.events import Outcome
+from headway.engine import stack
 from headway.engine.gate import Gate
 from headway.engine.lifeline import die
 from headway.engine.line import Route
@@ -144,6 +145,7 @@ class EngineProcess:
         def in_child() -> None:
             # A fork of a task has none of our threads, and is not what the nanny means.
             output.go_direct()
+            stack.write_to_stderr()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -263,3 +265,6 @@ class EngineProcess:
             self._results.flush()
         if begun is not None:
             self._gate.stop(begun)
+        if message.tasks:
+            # Last: whatever of them the nanny does not see running now, will not begin.
+            self._status.set_stop_heard(message.tasks[-1])

@@ -3,7 +3,9 @@
 Rule 1: nothing that a task does by raising ends the engine: every BaseException becomes an
 outcome. The one exception is SIGTERM, which makes the engine end: the task then has no outcome,
 and the nanny reports that it was running. Rule 2: the user's code (unpickling counts: it
-imports and calls) runs inside the gate, and nothing else does.
+imports and calls) runs inside the gate, and nothing else does. Rule 3: a run that was to be
+interrupted before it ended has no result, also if it returned one: what a function returns that
+was interrupted half-way must not be taken for its value, nor reach the tasks that depend on it.
 
 What this file must not know: sockets, threads, how outcomes travel.
 """
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from headway.core.events import OVERRAN, RAISED, RAN, REFUSED, STOPPED, Outcome, format_task_id
+from headway.engine import descendants
 from headway.engine.status import INTERRUPT_OVERRAN
 from headway.errors import SerializationError
 from headway.wire import payload as wire_payload
@@ -113,7 +116,12 @@ class Runner:
             error = raised
         run_s = time.perf_counter() - began_s
         outcome = Outcome(task, assignment.attempt, RAN, b"", started_at_s, run_s)
-        if error is None:
+        if gate.interrupted:
+            # Also where the task made an error of its own of our KeyboardInterrupt, or a result.
+            outcome.status = OVERRAN if gate.interrupted == INTERRUPT_OVERRAN else STOPPED
+            # What it has started, and not ended as it was interrupted, must not go on either.
+            descendants.end_own(since_s=time.monotonic() - run_s)
+        elif error is None:
             outcome.payload = result
             mean_s = function.run_mean_s
             function.run_mean_s = (
@@ -121,7 +129,7 @@ class Runner:
             )
         else:
             self._tell_raised(outcome, error)
-            del error  # its traceback holds this frame: a cycle that would keep the arguments
+        del error  # its traceback holds this frame: a cycle that would keep the arguments
         self._status.end()
         self._output.task = None
         return outcome
@@ -135,11 +143,6 @@ class Runner:
 
     def _tell_raised(self, outcome: Outcome, error: BaseException) -> None:
         """Write into `outcome` that the run ended with `error`."""
-        interrupted = self._gate.interrupted
-        if interrupted:
-            # Also where the task turned our KeyboardInterrupt into an error of its own.
-            outcome.status = OVERRAN if interrupted == INTERRUPT_OVERRAN else STOPPED
-            return
         try:
             payload, info = wire_payload.dump_exception(error, skip_frames=_OWN_FRAMES)
         except BaseException as second:  # its __str__ or __reduce__ raised SystemExit, say

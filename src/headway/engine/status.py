@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from headway.core.events import TaskId
 
 #: Changes with the layout; an engine of another version of headway must not misread it.
-_LAYOUT = 0x4845_4144_5741_5901
+_LAYOUT = 0x4845_4144_5741_5902
 
 # Indices of 8-byte words. Two records of three words follow the header.
 _LAYOUT_WORD = 0
@@ -32,6 +32,7 @@ _READY = 1
 _SEQUENCE = 2  # number of the run * 2, plus 1 while it goes on
 _INTERRUPT = 3  # number of the run to interrupt * 4, plus why
 _LOOK_AT = 4
+_STOP_HEARD = 5  # the last task of which the engine has heard that it shall not run
 _RECORDS = 6
 _RECORD_WORDS = 3
 _TASK, _STARTED_AT, _DEADLINE = range(_RECORD_WORDS)
@@ -58,6 +59,7 @@ class Status:
     started_at_s: float
     deadline_s: float
     look_at_s: float
+    stop_heard: int = 0
 
 
 def create_status_file() -> int:
@@ -98,7 +100,7 @@ class _Mapped:
 
 
 class StatusWriter(_Mapped):
-    """The engine's side: one caller, its main thread."""
+    """The engine's side: one caller, its main thread, but where another is named."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
@@ -126,6 +128,10 @@ class StatusWriter(_Mapped):
         """The nanny shall look at the file again at that time of the monotonic clock."""
         self._floats[_LOOK_AT] = look_at_s
 
+    def set_stop_heard(self, task: int) -> None:
+        """`task`, and what was to be stopped before it, will not begin. By the receiver thread."""
+        self._words[_STOP_HEARD] = task
+
     def interrupt_reason(self) -> int:
         """Why the nanny wants the current run interrupted; 0 if it does not."""
         word = self._words[_INTERRUPT]
@@ -138,6 +144,8 @@ class StatusReader(_Mapped):
     def read(self) -> Status:
         """What the engine does now, or did when it died."""
         words, floats = self._words, self._floats
+        # First: what began before the engine heard of it is then seen as begun below.
+        stop_heard = words[_STOP_HEARD]
         for _ in range(_READ_TRIES_MAX):
             sequence = words[_SEQUENCE]
             run = sequence >> 1
@@ -150,6 +158,7 @@ class StatusReader(_Mapped):
                 started_at_s=floats[record + _STARTED_AT],
                 deadline_s=floats[record + _DEADLINE],
                 look_at_s=floats[_LOOK_AT],
+                stop_heard=stop_heard,
             )
             if words[_SEQUENCE] >> 1 == run:
                 break

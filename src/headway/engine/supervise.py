@@ -5,21 +5,25 @@ passed, what the controller wants. It answers by messages (`send`) and signals. 
 engine that was started gets exactly one EngineDied. Rule 2: it never waits for anything;
 `next_due_s` says when it has to be called again at the latest. Times are of the monotonic clock.
 
-What this file must not know: sockets, signal handlers, command lines.
+What this file must not know: sockets, signal handlers, command lines; how an engine is started
+(starter.py), and by what steps a run is stopped (ladder.py).
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headway.config import EngineConfig
-from headway.core.events import EngineEnd, TaskId, format_task_id
+from headway.core.events import TaskId
 from headway.engine import vitals
-from headway.engine.child import READ_BYTES, Child, End, EngineCommand
-from headway.engine.death import describe_end
-from headway.engine.status import INTERRUPT_ASKED, INTERRUPT_OVERRAN, Status
+from headway.engine.child import READ_BYTES, Child, End
+from headway.engine.ladder import NEVER_S, Ladder, Step
+from headway.engine.oom import OomWatch
+from headway.engine.report import tell_end
+from headway.engine.starter import EngineCommand, Starter
+from headway.engine.status import Status
 from headway.wire import messages as m
 
 #: After a pipe was found full: the pause that bounds what is forwarded to some MB/s a pipe.
@@ -29,7 +33,8 @@ _PIPE_PAUSE_S = 0.01
 #: Pieces of a dead engine's output read at most: what its tasks' children write has no end.
 _DRAIN_READS_MAX = 64
 
-NEVER_S = float("inf")
+#: What stands for the starter where a descriptor is named with the token of its engine.
+_STARTER = ""
 
 
 @dataclass(slots=True)
@@ -37,24 +42,22 @@ class _Watch:
     """One engine, and what is intended with it."""
 
     child: Child
+    ladder: Ladder
     is_ready: bool = False
     #: It has begun a task, or lived for long: its start was no failure.
     is_proven: bool = False
     #: SIGKILL then.
     kill_at_s: float = NEVER_S
-    #: It did not become ready in time: how its start failed.
-    was_late: str = ""
+    #: It did not become ready in time: its start failed.
+    was_late: bool = False
     #: It ends on purpose, for this reason.
     stop_reason: str | None = None
     #: Another one takes its place when it has ended.
     restart: bool = True
-    #: The run that was interrupted at its `run_timeout_s`, and when it is killed for that.
-    overran_run: int = 0
-    overran_kill_at_s: float = NEVER_S
 
 
 class Supervisor:
-    """All engines of one nanny."""
+    """All engines of one nanny. Must be closed, once they have ended."""
 
     def __init__(
         self,
@@ -62,9 +65,10 @@ class Supervisor:
         config: EngineConfig,
         send: Callable[[m.FromNanny], None],
     ) -> None:
-        self._command = command
         self._config = config
         self._send = send
+        self._oom = OomWatch()
+        self._starter = Starter(command, config, self._oom, self._on_start_failed)
         self._engines: dict[str, _Watch] = {}
         #: Descriptors that are not read for a while.
         self._paused_until_s: dict[int, float] = {}
@@ -81,6 +85,11 @@ class Supervisor:
     def __len__(self) -> int:
         return len(self._engines)
 
+    def close(self) -> None:
+        """End what helped, and give everything back."""
+        self._starter.close()
+        self._oom.close()
+
     # --- starting and stopping -------------------------------------------------------------------
 
     def start(self, now_s: float) -> None:
@@ -94,15 +103,24 @@ class Supervisor:
         while self._missing and now_s >= self._start_at_s:
             token = uuid.uuid4().hex
             try:
-                child = Child(self._command, token, now_s, self._config.tail_lines)
+                child = Child(token, self._config.tail_lines)
             except OSError as error:
-                # It may pass: for want of memory or processes, or a folder being written anew.
-                doubled = 2.0 ** min(self._failures, 16)
-                self._start_at_s = now_s + self._config.start_pause_s * doubled
-                self._count_failure(f"could not be started: {error}")
+                self._start_refused(str(error), now_s)
                 return
             self._missing -= 1
-            self._engines[token] = _Watch(child)
+            self._engines[token] = _Watch(child, Ladder(self._config.stop_grace_s))
+            self._starter.start(child, now_s)
+
+    def _on_start_failed(self, child: Child, why: str, now_s: float) -> None:
+        self._drop(child)
+        self._missing += 1
+        self._start_refused(why, now_s)
+
+    def _start_refused(self, why: str, now_s: float) -> None:
+        """It may pass: for want of memory or processes, or a folder being written anew."""
+        doubled = 2.0 ** min(self._failures, 16)
+        self._start_at_s = now_s + self._config.start_pause_s * doubled
+        self._count_failure(f"could not be started: {why}")
 
     def stop_engine(self, token: str, reason: str, restart: bool, now_s: float) -> None:
         """End one engine: SIGTERM, then SIGKILL. One that is gone already is no error."""
@@ -114,23 +132,32 @@ class Supervisor:
         """End all engines; then nothing is started any more. Done when `len` is 0."""
         self._is_stopping = True
         self._untold = ""
-        for watch in self._engines.values():
+        self._starter.on_readable(now_s)  # what is launched is ended as such
+        for watch in list(self._engines.values()):
             self._stop(watch, reason, False, now_s)
+
+    def stop_tasks(self, token: str, tasks: Sequence[TaskId]) -> None:
+        """See to it that `tasks` do not run there, or no longer: see `Ladder`. Then `on_time`."""
+        watch = self._engines.get(token)
+        if watch is not None:
+            watch.ladder.stop(tasks)
 
     def _stop(self, watch: _Watch, reason: str, restart: bool, now_s: float) -> None:
         watch.restart = restart
-        if watch.stop_reason is None:
+        if watch.child.pid is None:
+            self._starter.forget(watch.child)
+            self._drop(watch.child)
+        elif watch.stop_reason is None:
             watch.stop_reason = reason
             watch.kill_at_s = min(watch.kill_at_s, now_s + self._config.stop_grace_s)
             watch.child.terminate()
 
-    def interrupt_task(self, token: str, task: TaskId) -> None:
-        """Interrupt `task`, if it is what the engine runs now."""
-        watch = self._engines.get(token)
-        if watch is not None:
-            status = watch.child.status()
-            if status.busy and status.task == task:
-                watch.child.interrupt(status.run, INTERRUPT_ASKED)
+    def _drop(self, child: Child) -> None:
+        """Forget an engine that does not run."""
+        del self._engines[child.token]
+        for fd in child.fds():
+            self._paused_until_s.pop(fd, None)
+        child.close()
 
     def _count_failure(self, how: str) -> None:
         """One more start has failed: an engine did not get to its first task."""
@@ -161,15 +188,21 @@ class Supervisor:
             self._paused_until_s = {
                 fd: until_s for fd, until_s in self._paused_until_s.items() if until_s > now_s
             }
-        return {
+        found = {
             fd: token
             for token, watch in self._engines.items()
             for fd in watch.child.fds()
             if fd not in self._paused_until_s
         }
+        found.update(dict.fromkeys(self._starter.fds(), _STARTER))
+        return found
 
     def on_readable(self, token: str, fd: int, now_s: float) -> None:
-        """Something waits in `fd`: forward it."""
+        """Something waits in `fd`: forward it, or see to it."""
+        if token == _STARTER:
+            self._starter.on_readable(now_s)
+            self.on_children_changed(now_s)  # one that was launched may have died since
+            return
         watch = self._engines.get(token)
         if watch is None or fd not in watch.child.fds():
             return
@@ -186,33 +219,35 @@ class Supervisor:
 
     def on_time(self, now_s: float) -> None:
         """Do what is due: engines that start, became ready, did not, are interrupted or killed."""
+        self._starter.on_time(now_s)
         self._start_missing(now_s)
         self._tell_given_up()
         for watch in self._engines.values():
+            if watch.child.pid is None:
+                continue
             status = watch.child.status()
             if not watch.is_proven:
                 self._check_start(watch, status, now_s)
-            if status.busy and 0.0 < status.deadline_s <= now_s:
-                self._check_overrun(watch, status, now_s)
+            self._check_run(watch, status, now_s)
             if now_s >= watch.kill_at_s:
                 watch.kill_at_s = NEVER_S
-                watch.child.kill_group()
+                watch.child.kill()
 
     def next_due_s(self, now_s: float) -> float:
         """When `on_time` has to be called again at the latest."""
         due_s = min(self._paused_until_s.values(), default=NEVER_S)
+        due_s = min(due_s, self._starter.next_due_s())
         if self._missing:
             due_s = min(due_s, self._start_at_s)
         for watch in self._engines.values():
+            if watch.child.pid is None:
+                continue
             status = watch.child.status()
-            due_s = min(due_s, watch.kill_at_s)
+            due_s = min(due_s, watch.kill_at_s, watch.ladder.next_look_s(status, now_s))
             if not watch.is_ready:
                 due_s = min(due_s, watch.child.started_at_s + self._config.start_timeout_s)
             if status.look_at_s > now_s:
                 due_s = min(due_s, status.look_at_s)
-            if status.busy and status.deadline_s > 0.0:
-                is_interrupted = status.run == watch.overran_run
-                due_s = min(due_s, watch.overran_kill_at_s if is_interrupted else status.deadline_s)
         return due_s
 
     def _check_start(self, watch: _Watch, status: Status, now_s: float) -> None:
@@ -223,17 +258,17 @@ class Supervisor:
                 watch.is_proven = True
                 self._failures = 0
         elif is_late and watch.stop_reason is None:
-            watch.stop_reason = "it did not become ready"
-            watch.was_late = f"was not ready {self._config.start_timeout_s:g} s after its start"
+            watch.was_late = True
+            watch.stop_reason = f"was not ready {self._config.start_timeout_s:g} s after its start"
             watch.kill_at_s = now_s
 
-    def _check_overrun(self, watch: _Watch, status: Status, now_s: float) -> None:
-        if status.run != watch.overran_run:
-            watch.overran_run = status.run
-            watch.overran_kill_at_s = now_s + self._config.stop_grace_s
-            watch.child.interrupt(status.run, INTERRUPT_OVERRAN)
-        elif now_s >= watch.overran_kill_at_s:
-            watch.overran_kill_at_s = NEVER_S
+    def _check_run(self, watch: _Watch, status: Status, now_s: float) -> None:
+        step = watch.ladder.look(status, now_s)
+        if step is Step.INTERRUPT:
+            watch.child.interrupt(watch.ladder.run, watch.ladder.reason)
+        elif step is Step.SHOW_STACK:
+            watch.child.ask_for_stack()
+        elif step is Step.KILL:
             watch.kill_at_s = now_s
 
     def vitals(self) -> list[m.Vitals]:
@@ -242,7 +277,8 @@ class Supervisor:
         for token, watch in self._engines.items():
             status = watch.child.status()
             task = status.task if status.busy else None
-            rss = vitals.rss_bytes(watch.child.pid)
+            pid = watch.child.pid
+            rss = vitals.rss_bytes(pid) if pid is not None else 0
             found.append(m.Vitals(token, task, status.started_at_s if task else 0.0, rss))
         return found
 
@@ -254,23 +290,28 @@ class Supervisor:
             end = watch.child.reap_if_dead()
             if end is not None:
                 self._bury(watch, end, now_s)
+        pids = {watch.child.pid for watch in self._engines.values()}
+        self._starter.on_children_changed(pids, now_s)
         self._tell_given_up()
 
     def _bury(self, watch: _Watch, end: End, now_s: float) -> None:
         child = watch.child
-        del self._engines[child.token]
         self._drain(child)
         status = child.status()
-        text = describe_end(
-            end.exit_code,
-            end.peak_rss_bytes,
-            oom_kills=vitals.count_oom_kills() - child.oom_kills_before,
+        assert child.pid is not None
+        evidence = self._oom.evidence(child.pid, child.oom_kills_before)
+        engine_end = tell_end(
+            end,
+            status,
+            watch.ladder,
+            evidence,
+            stop_reason=watch.stop_reason,
+            restart=watch.restart,
+            grace_s=self._config.stop_grace_s,
+            stack=child.stack,
             tail=child.tail.lines(),
         )
-        for fd in child.fds():
-            self._paused_until_s.pop(fd, None)
-        child.close()
-        engine_end = self._describe(watch, status, text)
+        self._drop(child)
         self._send(m.EngineDied(child.token, engine_end, status.task, status.busy))
         if not watch.restart:
             return
@@ -278,27 +319,11 @@ class Supervisor:
         has_left = not status.ready or (
             not watch.is_proven and not status.run and end.exit_code >= 0
         )
-        if watch.was_late:
-            self._count_failure(f"{watch.was_late} ({text})")
-        elif has_left and watch.stop_reason is None:
-            self._count_failure(text)
+        if watch.was_late or (has_left and watch.stop_reason is None):
+            self._count_failure(engine_end.text)
         else:
             self._failures = 0
         self.start(now_s)
-
-    def _describe(self, watch: _Watch, status: Status, text: str) -> EngineEnd:
-        """`text`, and on whose account it happened."""
-        if watch.stop_reason is not None:
-            return EngineEnd(f"{watch.stop_reason} ({text})", wanted=True)
-        if watch.overran_run and watch.overran_kill_at_s == NEVER_S:
-            if status.busy and status.run == watch.overran_run and status.task is not None:
-                task = format_task_id(status.task)
-                grace = f"{self._config.stop_grace_s:g} s"
-                told = f"task {task} ran on for {grace} after it was interrupted: {text}"
-                return EngineEnd(told, overran=True)
-            # It ended in the very moment in which we killed: what runs now is not to blame.
-            return EngineEnd(text, wanted=True)
-        return EngineEnd(text)
 
     def _drain(self, child: Child) -> None:
         """Forward what a dead engine left in its pipes."""

@@ -42,15 +42,18 @@ def _cgroup_files(cgroup_root: Path, proc: Path) -> list[Path]:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
         return []
-    files: list[Path] = []
+    v2: list[Path] = []
+    v1: list[Path] = []
     for line in lines:  # number:controllers:group
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
+        # In a container the group may be named as outside, while its files are at the root.
+        groups = [group.lstrip("/"), ""]
         if controllers == "":
-            files.insert(0, cgroup_root / group.lstrip("/") / "memory.events")
+            v2 = [cgroup_root / name / "memory.events" for name in groups]
         elif "memory" in controllers.split(","):
-            files.append(cgroup_root / "memory" / group.lstrip("/") / "memory.oom_control")
-    return files
+            v1 = [cgroup_root / "memory" / name / "memory.oom_control" for name in groups]
+    return [*v2, *v1]
 
 
 def _read_count(path: Path) -> int | None:

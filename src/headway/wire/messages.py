@@ -163,11 +163,13 @@ class Cancel(Struct, tag="cancel", frozen=True):
     """Tasks that shall not run. Each is answered by its Result, whichever that is. A batch.
 
     `queued_only`: but for those that have begun on an engine, which are left alone.
+    `downstream`: nor what depends on them; see core.events.CancelAsked.
     """
 
     batch: int
     tasks: list[TaskId]
     queued_only: bool = False
+    downstream: bool = False
 
 
 class Resume(Struct, tag="resume", frozen=True):
@@ -302,7 +304,8 @@ class GiveBack(Struct, tag="give-back", frozen=True):
 
 
 class StopTasks(Struct, tag="stop-tasks", frozen=True):
-    """Tasks to drop, or to interrupt if they run: the answer to each that was is STOPPED."""
+    """Tasks to drop, or to interrupt if they run: the answer to each that was is STOPPED. The
+    engine's nanny is told the same (InterruptTasks), should it not be able to hear this."""
 
     tasks: list[TaskId]
 
@@ -375,15 +378,13 @@ class StopEngine(Struct, tag="stop-engine", frozen=True):
     restart: bool = False
 
 
-class InterruptTask(Struct, tag="interrupt-task", frozen=True):
-    """Controller to nanny: SIGINT to the engine, if `task` is what it runs now.
-
-    Nannies obey it; today's controller does not say it: StopTasks asks the engine itself, which
-    also knows the tasks that it has not begun.
+class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
+    """Controller to nanny: `tasks` shall not run on that engine, which was told so by StopTasks,
+    in the same order. The one that runs is interrupted, and if it goes on, killed with its engine.
     """
 
     token: str
-    task: TaskId
+    tasks: list[TaskId]
 
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
@@ -395,4 +396,4 @@ ToClient = (
     Welcome | WhoAreYou | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
 )
 ToEngine = Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack | StopTasks | Ping | Bye
-ToNanny = Welcome | WhoAreYou | Refused | StopEngine | InterruptTask | Ping | Bye
+ToNanny = Welcome | WhoAreYou | Refused | StopEngine | InterruptTasks | Ping | Bye
