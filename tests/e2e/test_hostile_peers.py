@@ -97,12 +97,11 @@ def test_a_peer_of_another_version_is_refused_naming_both(client):
 @pytest.mark.parametrize(
     "message",
     [
-        m.Submit(7, [], [], []),
         m.Submit(1, [b"f" * 16], [], []),
-        m.Outcomes([]),
+        m.Outcomes(1, []),
         m.Heartbeat([]),
     ],
-    ids=["gap", "unknown-function", "engines-word", "nannys-word"],
+    ids=["unknown-function", "engines-word", "nannys-word"],
 )
 def test_a_welcomed_peer_that_breaks_the_protocol_loses_its_connection_alone(client, message):
     with Peer(client) as peer:
@@ -111,6 +110,14 @@ def test_a_welcomed_peer_that_breaks_the_protocol_loses_its_connection_alone(cli
         assert isinstance(peer.hear(), m.Refused)
         peer.say(*codec.encode(m.Ask(1, "engines")))
         assert peer.hear(within_s=0.3) is None
+    assert_unharmed(client)
+
+
+def test_a_peer_whose_batches_have_a_gap_is_asked_to_say_hello_again(client):
+    with Peer(client) as peer:
+        peer.join()
+        peer.say(*codec.encode(m.Submit(7, [], [], [])))
+        assert isinstance(peer.hear(), m.WhoAreYou)
     assert_unharmed(client)
 
 
