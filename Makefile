@@ -5,7 +5,7 @@
 # ARGS="-k placement -x" is handed to pytest, demo or the benchmark.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ipyparallel check bench bench-ipyparallel docs clean
+.PHONY: sim nemesis help demo test test-ipyparallel check bench bench-ipyparallel docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -35,6 +35,14 @@ check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up t
 		|| { echo "docs/states.md is not up to date: run 'make docs'" >&2; exit 1; }
 	@$(IN)/python -m headway.cli.reference | diff -u docs/cli.md - \
 		|| { echo "docs/cli.md is not up to date: run 'make docs'" >&2; exit 1; }
+
+SEEDS ?= 1000
+sim: $(STAMP)  ## Simulate clusters in trouble: SEEDS=10000 of them
+	@$(IN)/python -m headway.sim --seeds $(SEEDS) $(ARGS)
+
+KILLS ?= 100
+nemesis: $(STAMP)  ## Kill a real controller again and again while a graph of 10,000 tasks runs
+	@$(IN)/python -m tests.nemesis.controller_kills --kills $(KILLS) $(ARGS)
 
 bench: $(STAMP)  ## Measure tasks a second and the round trip of no-op tasks
 	@$(IN)/python benchmarks/no_ops.py $(ARGS)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from headway.controller import loop, reception
+from headway.controller import loop
 from headway.controller.reception import Reception
-from headway.core.scheduler import Scheduler
+from headway.core.states import Cause
 from headway.sim.faults import Faults
 from headway.sim.run import run
 
@@ -42,24 +41,13 @@ def test_without_a_bug_nothing_is_found():
     assert [run(seed, TROUBLE).violation for seed in range(5)] == [""] * 5
 
 
-def test_outcomes_of_older_attempts_that_count_are_found(monkeypatch: pytest.MonkeyPatch):
-    honest: Callable[..., Any] = Scheduler._on_finished
+def test_tasks_that_are_repeated_though_they_may_run_once_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def careless(task: Any, *, begun: bool, charged: bool) -> Cause:
+        return Cause.CANCEL if task.cancelled else Cause.ENGINE_LOST
 
-    def careless(self: Scheduler, event: Any, now: float, out: Any) -> None:
-        for outcome in event.outcomes:
-            task = self.tasks.get(outcome.task)
-            engine = self.engines.get(event.engine)
-            if task is not None and engine is not None and outcome.task in engine.assigned:
-                outcome.attempt = task.attempt
-            elif task is not None and task.engine in self.engines and task.lane is None:
-                where = self.engines[task.engine]  # type: ignore[index]
-                if outcome.task in where.assigned:
-                    outcome.attempt = task.attempt
-                    other = type(event)(where.id, [outcome])
-                    honest(self, other, now, out)
-        honest(self, event, now, out)
-
-    monkeypatch.setattr(Scheduler, "_on_finished", careless)
+    monkeypatch.setattr("headway.core.scheduler.after_engine_end", careless)
     assert seeds_until_found() <= SEEDS_MAX
 
 
@@ -91,13 +79,3 @@ def test_messages_that_are_sent_before_they_are_written_are_found(monkeypatch: p
 
     monkeypatch.setattr("headway.sim.controller.Controller", Hasty)
     assert seeds_until_found() <= SEEDS_MAX
-
-
-def test_an_engine_that_is_not_told_that_it_was_given_up_is_found(monkeypatch: pytest.MonkeyPatch):
-    def quiet(self: Reception, peer: Any, why: str, now: float) -> None:
-        end = reception.ev.EngineEnd(why)
-        self.lose_engine(peer, reception.ev.EngineLeft(peer.number, end, known=False), now)
-
-    monkeypatch.setattr(Reception, "_give_up", quiet)
-    trouble = Faults(until_s=10.0, delay_tail_s=1.0, cut_nanny=0.3, partition_s=30.0, notice_s=0.5)
-    assert any(run(seed, trouble).violation for seed in range(SEEDS_MAX))

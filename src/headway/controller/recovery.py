@@ -52,6 +52,7 @@ def recover(journal: Journal, config: SchedulerConfig) -> Recovered:
     Raises:
         JournalError: it can't be read, or one turn does not follow from those before it.
     """
+    _require_same_hwm(journal, config)
     rng = Random(config.seed)
     ledger, last_now, last_wall_s = read_ledger(journal, config, rng)
     place = journal.meta("place")
@@ -63,6 +64,19 @@ def recover(journal: Journal, config: SchedulerConfig) -> Recovered:
         epoch,
         msgspec.convert(place, Place) if place is not None else None,
     )
+
+
+def _require_same_hwm(journal: Journal, config: SchedulerConfig) -> None:
+    """What was placed once must fit again: so a journal belongs to its high water mark. The scheme
+    is free, since what it chose is in the journal."""
+    hwm = journal.meta("hwm")
+    if hwm is None:
+        journal.set_meta(hwm=config.hwm)
+    elif hwm != config.hwm:
+        raise JournalError(
+            f"the journal {journal.path} was begun with hwm={hwm}, and can't go on with "
+            f"hwm={config.hwm}: start it with --hwm {hwm}"
+        )
 
 
 def read_ledger(

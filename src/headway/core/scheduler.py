@@ -7,15 +7,12 @@
 It is a pure state machine: the time is an argument, chance comes from the `rng` that it was
 given, and what it wants done is appended to `out`. The same object serves the native wire, the
 IPython.parallel wire, the simulator and recovery, which tells it the same events again, and what
-`place` then did (`place_as`). What is asked between them (`next_deadline_s`, `redeliver`,
-`statistics`, `explain`) makes no difference to what it does next.
+`place` then did (`place_as`). What is asked between them makes no difference to what it does next.
 
 What happens to a task is in life.py; here is which of its steps an event asks for, and what a
-peer may say. An event about a task that has moved on is stale: it is counted, and changes
-nothing.
+peer may say. An event about a task that has moved on is stale: counted, it changes nothing.
 
-Each handler leaves the records consistent (invariants.py says what that means) except that
-tasks may be placeable; `place` sees to these.
+Each handler leaves the records consistent (invariants.py), except that tasks may be placeable.
 """
 
 from __future__ import annotations
@@ -43,8 +40,7 @@ from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, Cause, TaskState
 from headway.core.statistics import Statistics
 from headway.core.timers import Timer
 
-WAITING, READY = TaskState.WAITING, TaskState.READY
-ASSIGNED = TaskState.ASSIGNED
+WAITING, READY, ASSIGNED = TaskState.WAITING, TaskState.READY, TaskState.ASSIGNED
 
 Commands = list[Command]
 
