@@ -6,7 +6,7 @@ import threading
 
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.runner import Function
-from headway.wire.messages import Assignment
+from headway.wire.messages import Assignment, Held
 
 FUNCTION = Function(b"digest", b"")
 
@@ -98,3 +98,16 @@ def test_each_task_is_either_begun_or_given_back_when_threads_race():
     thread.join()
     # Then no task went both ways, and none was lost
     assert sorted([task for task, _ in begun] + given_back) == list(range(count))
+
+
+def test_what_waits_and_what_was_begun_last_is_held():
+    queue = TaskQueue()
+    queue.append([item(1), item(2, attempt=5), item(3)])
+    assert queue.held() == [Held(1, 1), Held(2, 5), Held(3, 1)]
+    queue.begin()
+    assert queue.held() == [Held(2, 5), Held(3, 1), Held(1, 1)]
+    queue.give_back([3])
+    queue.begin()
+    assert queue.held() == [Held(2, 5)]
+    queue.end()
+    assert queue.held() == []
