@@ -28,8 +28,8 @@ test-ipyparallel: $(STAMP)  ## Run ipyparallel's own tests of its scheduler, aga
 	@$(IN)/python -m tests.ipyparallel.compare_upstream
 
 check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up to date
-	$(IN)/ruff check src tests benchmarks
-	$(IN)/ruff format --check src tests benchmarks
+	$(IN)/ruff check src tests benchmarks examples
+	$(IN)/ruff format --check src tests benchmarks examples
 	$(IN)/mypy
 	@$(IN)/python -W ignore::RuntimeWarning -m headway.core.states | diff -u docs/states.md - \
 		|| { echo "docs/states.md is not up to date: run 'make docs'" >&2; exit 1; }
@@ -39,8 +39,11 @@ check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up t
 bench: $(STAMP)  ## Measure tasks a second and the round trip of no-op tasks
 	@$(IN)/python benchmarks/no_ops.py $(ARGS)
 
+# ARGS is for both: --quick, --repetitions, --json.
 bench-ipyparallel: $(STAMP)  ## Measure the schedulers of IPython clusters: ipyparallel's and ours
 	@$(IN)/python benchmarks/ipyparallel_scheduler.py $(ARGS)
+	@echo
+	@$(IN)/python benchmarks/ipyparallel_end_to_end.py $(ARGS)
 
 # runpy warns that the package has imported core.states before: the tables are the same.
 docs: $(STAMP)  ## Write docs/states.md and docs/cli.md anew
@@ -49,7 +52,7 @@ docs: $(STAMP)  ## Write docs/states.md and docs/cli.md anew
 
 clean:  ## Remove .venv, caches and build output
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name may be on the PATH and still not run (a version manager's stand-in), or be too old, or
 # lack venv (Debian packs it apart): so each is asked. A .venv that works and is new enough stays.

@@ -14,20 +14,23 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import socket as sockets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import zmq
+from timing import cpu_s
 
 KEY = b"the key of this benchmark"
 DELIMITER = b"<IDS|MSG>"
 STOCK = "ipyparallel.controller.task_scheduler:TaskScheduler"
 HEADWAY = "headway.ipyparallel.scheduler:TaskScheduler"
+#: ZMQ's own queue, which both controllers start for the scheme `pure`.
+PURE = "pure"
 START_TIMEOUT_MS = 30_000
 #: The number of the first task that only warms up.
 _WARM_UP = 1_000_000_000
@@ -70,14 +73,21 @@ def msg_id(number: int) -> str:
 
 def _run_scheduler(where: str, addresses: dict[str, str], settings: dict[str, Any]) -> None:
     """The process of a scheduler: started as a controller starts it."""
+    # Ctrl-C in a terminal reaches this process too; the benchmark ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    config = {"Session": {"key": KEY, "packer": "json"}, "TaskScheduler": settings}
+    options: dict[str, Any] = {**addresses, "config": config, "loglevel": logging.ERROR}
+    if where == PURE:
+        from headway.ipyparallel.launch import launch_scheduler as launch
+
+        config["TaskScheduler"] = {"scheme_name": "pure"}
+        launch(**options)
+        return
     from ipyparallel.controller.scheduler import launch_scheduler
 
     module, _, name = where.partition(":")
     scheduler_class = getattr(importlib.import_module(module), name)
-    config = {"Session": {"key": KEY, "packer": "json"}, "TaskScheduler": settings}
-    launch_scheduler(
-        scheduler_class, **addresses, config=config, loglevel=logging.ERROR, identity=b"task"
-    )
+    launch_scheduler(scheduler_class, **options, identity=b"task")
 
 
 def _free_address() -> str:
@@ -102,6 +112,8 @@ class Cluster:
 
     def __init__(self, where: str, engines: int, **settings: Any) -> None:
         self.progress = Progress()
+        #: Whether it is a scheduler: it asks for the engines, and tells where it sends tasks.
+        self.schedules = where != PURE
         self.hold = False
         self._held: list[tuple[zmq.Socket[Any], list[bytes]]] = []
         self._seen: set[str] = set()
@@ -133,7 +145,8 @@ class Cluster:
         self._reply_header = header("reply_of_an_engine_1", "apply_reply")
 
     def __enter__(self) -> Cluster:
-        self._introduce_engines()
+        if self.schedules:
+            self._introduce_engines()
         for peer in (self._monitor, self._client, *self._engines):
             self._poller.register(peer, zmq.POLLIN)
         self._warm_up()
@@ -186,11 +199,9 @@ class Cluster:
     # --- what it costs --------------------------------------------------------------------------
 
     def cpu_s(self) -> float:
-        """CPU seconds of the scheduler process, all its threads, so far."""
-        total_ns = 0
-        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
-            total_ns += int((thread / "schedstat").read_text().split()[0])
-        return total_ns / 1e9
+        """CPU seconds of the scheduler process so far."""
+        assert self.process.pid is not None
+        return cpu_s(self.process.pid)
 
     def rss_bytes(self) -> int:
         """Resident memory of the scheduler process."""

@@ -6,22 +6,56 @@ for a while does so for all of them. Nothing here judges.
 
 from __future__ import annotations
 
+import datetime
+import json
+import math
+import os
+import platform
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
-#: A contestant: runs once, returns its figure (tasks/s, seconds, ...).
-Contestant = Callable[[], float]
+#: What one run of a contestant measures: tasks/s, seconds, several of them in a tuple ...
+T = TypeVar("T")
 
 
-def in_turn(contestants: Mapping[str, Contestant], repetitions: int) -> dict[str, list[float]]:
+def in_turn(contestants: Mapping[str, Callable[[], T]], repetitions: int) -> dict[str, list[T]]:
     """The figures of each contestant, one for each repetition, after one that does not count."""
-    figures: dict[str, list[float]] = {name: [] for name in contestants}
+    figures: dict[str, list[T]] = {name: [] for name in contestants}
     for repetition in range(repetitions + 1):
         for name, run in contestants.items():
             figure = run()
             if repetition:
                 figures[name].append(figure)
     return figures
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far, all its threads. From Linux: others count too coarsely."""
+    total_ns = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        total_ns += int((thread / "schedstat").read_text().split()[0])
+    return total_ns / 1e9
+
+
+def machine() -> str:
+    """What a figure depends on, besides the programs measured."""
+    return f"Python {platform.python_version()}, {os.cpu_count()} cores"
+
+
+def say(text: str) -> None:
+    """Progress: on stderr, since stdout has the figures."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write_json(path: Path, benchmark: str, figures: Mapping[str, Any]) -> None:
+    """Write figures under the benchmark's name; what others have written there stays."""
+    everything = json.loads(path.read_text()) if path.exists() else {}
+    measured_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    everything[benchmark] = {"machine": machine(), "measured_at": measured_at, **figures}
+    path.write_text(json.dumps(everything, indent=1) + "\n")
 
 
 def figure(value: float) -> str:
@@ -34,12 +68,17 @@ def spread(values: Sequence[float]) -> str:
     return f"{figure(min(values))} to {figure(max(values))}"
 
 
+def ratios(values: Sequence[float], base: Sequence[float]) -> list[float]:
+    """How many times the base, pair by pair; not a number where the base is 0."""
+    return [v / b if b else math.nan for v, b in zip(values, base, strict=True)]
+
+
 def print_table(title: str, unit: str, figures: Mapping[str, Sequence[float]], base: str) -> None:
     """Median and spread of each contestant, and its ratio to `base`, pair by pair."""
     print(f"\n{title} ({unit}; median of {len(figures[base])}, least to greatest)")
     for name, values in figures.items():
-        ratios = [v / b for v, b in zip(values, figures[base], strict=True)]
+        times = ratios(values, figures[base])
         row = f"  {name:<20}{figure(statistics.median(values)):>8}  ({spread(values)})"
         if name != base:
-            row = f"{row:<52}{statistics.median(ratios):.2f} x {base} ({spread(ratios)})"
-        print(row)
+            row = f"{row:<52}{statistics.median(times):.2f} x {base} ({spread(times)})"
+        print(row, flush=True)

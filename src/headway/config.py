@@ -52,6 +52,9 @@ class WireConfig:
     #: What a client may have sent and not acknowledged; `submit` waits beyond it.
     window_tasks: int = 20_000
     window_bytes: int = 64 << 20
+    #: Characters that tasks printed and that are on their way to a client. The rest is dropped
+    #: while the client does not read; this much is some hundred thousand lines.
+    output_chars_max: int = 16 << 20
     #: A peer says something at least this often, and is gone after a silence of `..._timeout_s`.
     heartbeat_s: float = 1.0
     heartbeat_timeout_s: float = 15.0
@@ -69,15 +72,20 @@ class WireConfig:
 class EngineConfig:
     """How engines run tasks, and how the nanny treats them."""
 
-    #: A finished result waits at most about this long for others to travel with it.
+    #: A finished result waits at most about this long for others to travel with it, as long as
+    #: the flusher gets its turns: see engine/results.py.
     flush_after_s: float = 0.001
     #: A task that usually takes longer than this has the results before it sent first.
     short_task_s: float = 0.0002
     #: Between a soft stop (SIGTERM, KeyboardInterrupt) and SIGKILL.
     stop_grace_s: float = 2.0
-    #: An engine that ends this soon after its start counts as one that did not start.
+    #: An engine that ends this soon after its start, or is not ready by then, counts as one that
+    #: did not start.
     start_timeout_s: float = 30.0
     #: So many starts in a row that fail, and the nanny gives up and says why.
     start_failures_max: int = 3
+    #: A start that the system itself refused (no memory, no folder) is tried again after this
+    #: long, then after twice as long: what passes may pass, and who waits is soon told.
+    start_pause_s: float = 0.5
     #: Lines of an engine's output kept, to be shown when it dies.
     tail_lines: int = 20

@@ -15,6 +15,7 @@
       ProtocolError             a peer speaks garbage, or another version
       StartError                the controller or its engines did not start
         JournalError            the journal can't be opened, read or written
+      ReplayError               a journal or a snapshot does not fit the scheduler that reads it
       InvariantViolation        a bug in headway: please report it
 
 A task's own exception is raised as itself, with a RemoteTraceback as its cause.
@@ -99,6 +100,11 @@ class JournalError(StartError):
     def __init__(self, text: str, *, is_full: bool = False) -> None:
         super().__init__(text)
         self.is_full = is_full
+
+
+class ReplayError(HeadwayError):
+    """Raised when what was written down of a scheduler does not lead to a state of one: it is cut,
+    was mixed with another's, or was written by another version or with other settings."""
 
 
 class InvariantViolation(HeadwayError):

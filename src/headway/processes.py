@@ -31,7 +31,7 @@ def process_identity(pid: int) -> str:
 
 def is_running(identity: str) -> bool:
     """Whether the process that `process_identity` named is there still."""
-    return bool(identity) and process_identity(_pid_of(identity)) == identity
+    return bool(identity) and process_identity(pid_of(identity)) == identity
 
 
 def send_signal(identity: str, number: signal.Signals) -> None:
@@ -43,7 +43,7 @@ def send_signal(identity: str, number: signal.Signals) -> None:
         if pidfd is not None:
             signal.pidfd_send_signal(pidfd, number)
         else:
-            os.kill(_pid_of(identity), number)
+            os.kill(pid_of(identity), number)
 
 
 def wait_end(identity: str, timeout_s: float) -> bool:
@@ -68,7 +68,7 @@ def _hold(identity: str) -> Iterator[int | None]:
     if hasattr(os, "pidfd_open"):
         # There is none, or can be none, or the system only says that it can.
         with contextlib.suppress(OSError, OverflowError):
-            pidfd = os.pidfd_open(_pid_of(identity))
+            pidfd = os.pidfd_open(pid_of(identity))
     try:
         yield pidfd
     finally:
@@ -76,7 +76,8 @@ def _hold(identity: str) -> Iterator[int | None]:
             os.close(pidfd)
 
 
-def _pid_of(identity: str) -> int:
+def pid_of(identity: str) -> int:
+    """The process id in an identity; 0 if there is none."""
     pid = identity.partition(" ")[0]
     return int(pid) if pid.isdecimal() else 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import headway
-from headway.cli.start import parse_hwm, parse_resources
+from headway.cli.start import StartOptions, parse_hwm, parse_resources, settings_of
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -76,9 +76,35 @@ def test_what_cannot_be_started_is_said_in_a_line(arguments: list[str], said: st
     assert "Traceback" not in err
 
 
+def test_a_cluster_that_ends_leaves_alone_what_a_later_one_wrote_to_its_path(tmp_path: Path):
+    path = tmp_path / "connection.json"
+    clusters = []
+    try:
+        for _ in range(2):
+            clusters.append(start("-n", "1", "--connection", str(path)))
+            assert clusters[-1].stdout is not None
+            clusters[-1].stdout.readline()
+        clusters[0].send_signal(signal.SIGTERM)
+        clusters[0].communicate(timeout=30)
+        with headway.Client(path) as client:
+            assert client.submit(abs, -6).result(timeout=30) == 6
+    finally:
+        for process in clusters:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+    assert not path.exists()
+
+
+def test_without_a_number_there_is_an_engine_for_each_core_that_may_be_used(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert settings_of(StartOptions()).engines == 3
+    assert settings_of(StartOptions(engines=1)).engines == 1
+
+
 def test_hwm_and_resources_are_read_from_text():
     assert [parse_hwm(text) for text in ("auto", "0", "16")] == ["auto", 0, 16]
-    assert parse_resources(["gpu=2", "mem=0.5"]) == {"gpu": 2.0, "mem": 0.5}
-    for wrong in ("=1", "gpu=", "gpu=x", "gpu=-1", "gpu=nan", "gpu=inf"):
+    assert parse_resources(["gpu=2", "mem=8e15"]) == {"gpu": 2.0, "mem": 8e15}
+    for wrong in ("=1", "gpu=", "gpu=x", "gpu=-1", "gpu=nan", "gpu=inf", "mem=2e16"):
         with pytest.raises(ValueError, match="NAME=AMOUNT"):
             parse_resources([wrong])

@@ -2,7 +2,11 @@
 
 It speaks the real wire to real clients, so that these can be tested without engines. What a
 test does not script it does as a controller would: it welcomes, accepts, and runs each task in
-the order of its submission, unless `hold` is set.
+the order of its submission, unless `hold` is set. It takes in each batch once, and in order: that
+it is sent so is not for each test to check.
+
+It can be killed, and come back: with all that it had taken in, as a controller with a journal.
+What it hears while it is `deaf` goes down with it.
 """
 
 from __future__ import annotations
@@ -10,18 +14,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
 from headway.config import WireConfig
 from headway.core.events import TaskId, TaskSpec, format_task_id
-from headway.core.problems import KIND_CANCELLED, KIND_INVALID, KIND_RAISED, Problem
+from headway.core.problems import KIND_CANCELLED, KIND_INVALID, KIND_LOST, KIND_RAISED, Problem
 from headway.core.states import TaskState
 from headway.wire import codec, payload
 from headway.wire import messages as m
-from headway.wire.endpoint import ConnectionInfo, bind_router, write_connection_file
+from headway.wire.endpoint import (
+    ConnectionInfo,
+    bind_router,
+    make_keys,
+    start_authenticator,
+    write_connection_file,
+)
 
 DEADLINE_S = 10.0
 
@@ -37,6 +49,15 @@ def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any
     raise AssertionError(f"{what} did not come true within {DEADLINE_S} s")
 
 
+@dataclass(slots=True)
+class Known:
+    """A client: its number, the last of its batches that was taken in, and its last hello."""
+
+    number: int
+    batch: int = 0
+    nth: int = 0
+
+
 class FakeController:
     """Runs until `stop`. `heard` has every message, in order, of the one or more clients."""
 
@@ -49,34 +70,56 @@ class FakeController:
         mute: bool = False,
         hold: bool = False,
         instant: bool = False,
+        tcp: bool = False,
         ping_s: float = 0.05,
         heartbeat_timeout_s: float = 15.0,
+        reconnect_s: float = 0.0,
         cluster: str = "fake",
     ) -> None:
         self.directory = directory
         self.heard: list[Any] = []
         self.hold = hold
         self.instant = instant
+        #: Whether what is taken in is acknowledged; whether anything is taken in at all; whether
+        #: hellos are answered.
         self.accepting = True
+        self.deaf = False
+        self.welcoming = True
         self.pinging = True
+        self.epoch = 1
+        self.cluster = cluster
+        self.refuse = refuse
         self.states: dict[TaskId, str] = {}
         self.results: dict[TaskId, bytes] = {}
+        self.ends: dict[TaskId, m.Result] = {}
         self.functions: dict[bytes, Any] = {}
         self.script: dict[TaskId, m.Result] = {}
+        #: Those that it knows, by identity; it speaks to those that have said hello.
+        self.clients: dict[bytes, Known] = {}
+        self._here: list[bytes] = []
         self._version = version
-        self._refuse = refuse
         self._mute = mute
         self._ping_s = ping_s
         self._heartbeat_timeout_s = heartbeat_timeout_s
-        self._cluster = cluster
-        self._outgoing: list[tuple[Any, bytes | None]] = []
-        self._identities: list[bytes] = []
+        self._reconnect_s = reconnect_s
+        self._outgoing: list[Any] = []
         self._stopping = False
-        self._context = zmq.Context()
-        address = f"ipc://{directory / 'controller.sock'}"
-        self._router, address = bind_router(self._context, address, None, WireConfig())
+        self._keys = make_keys() if tcp else None
+        self.address = "tcp://127.0.0.1" if tcp else f"ipc://{directory / 'controller.sock'}"
+        self._authenticator: ThreadAuthenticator | None = None
+        self._bind()
         self.path = directory / "connection.json"
-        write_connection_file(self.path, ConnectionInfo(cluster, address))
+        keys = self._keys
+        write_connection_file(
+            self.path,
+            ConnectionInfo(
+                cluster,
+                self.address,
+                keys.server_public if keys else None,
+                keys.client_public if keys else None,
+                keys.client_secret if keys else None,
+            ),
+        )
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fake-controller")
         self._thread.start()
@@ -93,14 +136,41 @@ class FakeController:
 
     def say(self, message: Any) -> None:
         """Send a message to all clients."""
-        self._outgoing.append((message, None))
+        self._outgoing.append(message)
 
     def say_result(self, result: m.Result) -> None:
         self.say(m.Results([result]))
 
     def release_held(self) -> None:
         """Run what was held, and hold no more."""
-        self._outgoing.append((None, None))
+        self._outgoing.append(self._run_held)
+
+    def be_killed(self, linger_ms: int = 0) -> None:
+        """End all connections without a word, as after `kill -9`; what was taken in stays.
+
+        With `linger_ms`, what was said before arrives.
+        """
+        self._in_thread(lambda: self._end_connections(linger_ms))
+
+    def come_back(self, epoch: int = 2) -> None:
+        """A new controller, at the same address."""
+        self.deaf = False
+        self.epoch = epoch
+        self._in_thread(self._bind)
+
+    def break_connections(self) -> None:
+        """Lose the connections, and be there again at once: no controller ended."""
+
+        def rebind() -> None:
+            self._end_connections()
+            self._bind()
+
+        self._in_thread(rebind)
+
+    def _in_thread(self, do: Callable[[], None]) -> None:
+        done = threading.Event()
+        self._outgoing.append(lambda: (do(), done.set()))
+        assert done.wait(DEADLINE_S)
 
     def stop(self) -> None:
         self._stopping = True
@@ -111,42 +181,65 @@ class FakeController:
 
     # --- the thread -----------------------------------------------------------------------------
 
+    def _bind(self) -> None:
+        self._context = zmq.Context()
+        if self._keys is not None:
+            self._authenticator = start_authenticator(self._context, self._keys)
+        self._router: zmq.Socket[bytes] | None
+        self._router, self.address = bind_router(
+            self._context, self.address, self._keys, WireConfig()
+        )
+
+    def _end_connections(self, linger_ms: int = 0) -> None:
+        if self._router is None:
+            return
+        self._router.close(linger=linger_ms)
+        self._router = None
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.term()
+        self._here.clear()
+
     def _run(self) -> None:
         try:
             self._loop()
         except BaseException as error:
             self.error = error
         finally:
-            self._router.close(linger=0)
-            self._context.term()
+            self._end_connections()
 
     def _loop(self) -> None:
-        self._decoders: dict[bytes, codec.Decoder[Any]] = {}
+        self._decoder = codec.from_client()
         self._held: list[tuple[bytes, m.Submit]] = []
         pinged_at = time.monotonic()
         while not self._stopping:
-            if self._router.poll(2 if not self.instant else 50):
-                while True:
-                    try:
-                        identity, *frames = self._router.recv_multipart(zmq.NOBLOCK)
-                    except zmq.Again:
-                        break
-                    self._hear(identity, frames)
+            if self._router is None:
+                time.sleep(0.002)
+            elif self._router.poll(2 if not self.instant else 50):
+                self._take_in(self._router)
             while self._outgoing:
-                message, to = self._outgoing.pop(0)
-                if message is None:
-                    held, self._held, self.hold = self._held, [], False
-                    for identity, submit in held:
-                        self._run_tasks(identity, submit)
+                message = self._outgoing.pop(0)
+                if callable(message):
+                    message()
                 else:
-                    for identity in [to] if to else self._identities:
+                    for identity in self._here:
                         self._send(identity, message)
             if self.pinging and time.monotonic() - pinged_at > self._ping_s:
                 pinged_at = time.monotonic()
-                for identity in self._identities:
+                for identity in self._here:
                     self._send(identity, m.Ping())
 
+    def _take_in(self, router: zmq.Socket[bytes]) -> None:
+        while True:
+            try:
+                identity, *frames = router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._hear(identity, frames)
+
     def _send(self, identity: bytes, message: Any) -> None:
+        if self._router is None:
+            return
         try:
             self._router.send_multipart([identity, *codec.encode(message)])
         except zmq.ZMQError as error:
@@ -156,36 +249,68 @@ class FakeController:
     def _hear(self, identity: bytes, frames: list[bytes]) -> None:
         if self._mute:
             return
-        if identity not in self._decoders:
-            self._decoders[identity] = codec.from_client()
-        message = self._decoders[identity].decode(frames)
+        message = self._decoder.decode(frames)
         if not self.instant:
             self.heard.append(message)
         if isinstance(message, m.ClientHello):
-            self._welcome(identity)
-        elif isinstance(message, m.Submit):
-            self._submitted(identity, message)
-        elif isinstance(message, m.Cancel):
-            self._cancel(identity, message)
+            self._welcome(identity, message)
+        elif identity not in self._here:
+            self._send(identity, m.WhoAreYou())
+        elif self.deaf:
+            pass
+        elif isinstance(message, m.Submit | m.Release | m.Cancel):
+            self._batch(identity, message)
+        elif isinstance(message, m.Resume):
+            self._send(identity, m.Results([*map(self._end_of, self._ended(message.tasks))]))
         elif isinstance(message, m.Ask):
             self._send(identity, self._answer(message))
 
-    def _welcome(self, identity: bytes) -> None:
-        if self._refuse:
-            self._send(identity, m.Refused(self._refuse))
+    def _welcome(self, identity: bytes, hello: m.ClientHello) -> None:
+        if self.refuse:
+            self._send(identity, m.Refused(self.refuse))
             return
-        self._identities.append(identity)
-        number = len(self._identities)
+        known = self.clients.setdefault(identity, Known(len(self.clients) + 1))
+        assert hello.nth > known.nth, f"hello {hello.nth} after hello {known.nth}"
+        known.nth = hello.nth
+        if not self.welcoming:
+            return
+        if identity not in self._here:
+            self._here.append(identity)
         self._send(
             identity,
             m.Welcome(
-                self._version, self._cluster, 1, number, self._ping_s, self._heartbeat_timeout_s
+                self._version,
+                self.cluster,
+                self.epoch,
+                known.number,
+                self._ping_s,
+                self._heartbeat_timeout_s,
+                known.batch,
+                self._reconnect_s,
+                hello.nth,
             ),
         )
 
-    def _submitted(self, identity: bytes, submit: m.Submit) -> None:
+    def _batch(self, identity: bytes, batch: m.Submit | m.Release | m.Cancel) -> None:
+        known = self.clients[identity]
+        assert batch.batch == known.batch + 1, f"batch {batch.batch} after batch {known.batch}"
+        known.batch += 1
         if self.accepting:
-            self._send(identity, m.Accepted(submit.batch))
+            self._send(identity, m.Accepted(batch.batch))
+        if isinstance(batch, m.Submit):
+            self._submitted(identity, batch)
+        elif isinstance(batch, m.Cancel):
+            self._cancel(identity, batch)
+
+    def _ended(self, tasks: list[TaskId]) -> list[TaskId]:
+        """Those of `tasks` that have an end: the others wait, or run."""
+        return [task for task in tasks if task in self.ends or task not in self.states]
+
+    def _end_of(self, task: TaskId) -> m.Result:
+        problem = Problem(KIND_LOST, f"task {format_task_id(task)} is not known any more")
+        return self.ends.get(task) or m.Result(task, TaskState.LOST, problem=problem)
+
+    def _submitted(self, identity: bytes, submit: m.Submit) -> None:
         if self.instant:
             results = [m.Result(t.id, TaskState.SUCCEEDED, b"", 0) for t in submit.tasks]
             self._send(identity, m.Results(results))
@@ -197,6 +322,11 @@ class FakeController:
         if self.hold:
             self._held.append((identity, submit))
         else:
+            self._run_tasks(identity, submit)
+
+    def _run_held(self) -> None:
+        held, self._held, self.hold = self._held, [], False
+        for identity, submit in held:
             self._run_tasks(identity, submit)
 
     def _run_tasks(self, identity: bytes, submit: m.Submit) -> None:
@@ -215,6 +345,7 @@ class FakeController:
         else:
             result = self._call(task, function)
         self.states[task.id] = TaskState(result.state).name.lower()
+        self.ends[task.id] = result
         return result
 
     def _call(self, task: TaskSpec, function: Callable[..., Any]) -> m.Result:
@@ -237,6 +368,7 @@ class FakeController:
                 self.states[task] = "cancelled"
                 problem = Problem(KIND_CANCELLED, f"task {format_task_id(task)} was cancelled")
                 result = m.Result(task, TaskState.CANCELLED, problem=problem)
+                self.ends[task] = result
                 self._send(identity, m.Results([result]))
 
     def _answer(self, ask: m.Ask) -> m.Answer:

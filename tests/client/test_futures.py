@@ -36,7 +36,7 @@ class _FakeClient:
     def _ask_state(self, future: Any) -> str:
         return "running"
 
-    def _cancel(self, futures: list[Any]) -> list[bool]:
+    def _cancel(self, futures: list[Any], queued_only: bool) -> list[bool]:
         self.asked_to_cancel += futures
         return [True for _ in futures]
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.client.session import FUNCTIONS_KNOWN_MAX, TASK_BYTES, Function, Session
+from headway.client.session import (
+    FUNCTIONS_KNOWN_MAX,
+    TASK_BYTES,
+    Function,
+    Session,
+    SessionStatistics,
+)
 from headway.config import WireConfig
-from headway.core.events import task_id
+from headway.core.events import ConditionSpec, TaskOptions, task_id
+from headway.errors import SerializationError
 from headway.wire import messages as m
 
 WIRE = WireConfig()
@@ -68,6 +76,40 @@ def test_a_batch_is_closed_by_count_and_by_bytes():
     assert [len(s.tasks) for s in sent(session)] == [2, 1]  # 900 and more: closed above 1000
 
 
+def test_what_a_task_names_counts_as_its_arguments_do():
+    # Given tasks that each name a hundred others, in three ways, and a group of as many
+    upstreams = [task_id(1, n) for n in range(1, 101)]
+    view = TaskOptions(targets=list(range(300)))
+    ways: list[dict[str, Any]] = [
+        {"after": ConditionSpec(upstreams)},
+        {"follow": ConditionSpec(upstreams)},
+        {"inputs": upstreams},
+        {"options": view},
+    ]
+    for way in ways:
+        session = make_session(batch_bytes=1000)
+        for _ in range(6):
+            session.submit(function(), b"", "a", **way)
+        assert session.window_bytes > 6 * 500
+        # Then a batch of them is no larger than one of tasks with as large arguments
+        assert [len(s.tasks) for s in sent(session)] == [2, 2, 2], way
+        session.accepted(3)
+        assert (session.window_tasks, session.window_bytes) == (0, 0)
+    session = make_session(batch_bytes=1000)
+    for _ in range(3):
+        session.submit_group(upstreams)
+    assert [len(s.groups) for s in sent(session)] == [2, 1]
+
+
+def test_what_cant_be_written_is_refused_before_it_is_asked_for():
+    session = make_session()
+    with pytest.raises(SerializationError, match="can't write a TaskOptions"):
+        session.submit(function(), b"", "a", options=TaskOptions(priority=1 << 70))
+    # And nothing of it is left
+    assert sent(session) == []
+    assert session.statistics() == SessionStatistics(0, 0, 0, 0, 0, 0, 0)
+
+
 def test_a_group_opens_a_batch_after_the_tasks_it_names():
     # Given a task, a group of it, and a task after the group
     session = make_session()
@@ -115,7 +157,7 @@ def test_releases_are_sent_after_the_submits_that_were_made_before_them():
     submit, release = sent(session)
     # Then the Release comes behind
     assert [t.id for t in submit.tasks] == [a, b]
-    assert release == m.Release([a])
+    assert (submit.batch, release) == (1, m.Release(2, [a]))
 
 
 def test_controls_come_between_submits_and_releases():
@@ -127,6 +169,19 @@ def test_controls_come_between_submits_and_releases():
     assert [type(message) for message in sent(session)] == [m.Submit, m.Cancel, m.Ask, m.Release]
     assert session.answered(m.Answer(number)) is not None
     assert session.answered(m.Answer(number)) is None  # answered once
+
+
+def test_a_cancel_says_whether_what_has_begun_is_meant():
+    session = make_session()
+    session.cancel([task_id(1, 1)])
+    session.cancel([task_id(1, 2)], queued_only=True)
+    assert sent(session) == [m.Cancel(1, [task_id(1, 1)]), m.Cancel(2, [task_id(1, 2)], True)]
+    # And where both are wished for, the stronger counts
+    for wishes in ((True, False), (False, True), (True, True)):
+        for queued_only in wishes:
+            session.cancel([task_id(1, 3)], queued_only)
+        (cancel,) = sent(session)
+        assert (cancel.tasks, cancel.queued_only) == ([task_id(1, 3)], all(wishes))
 
 
 def test_tasks_that_were_put_in_out_of_order_are_sent_in_order():
@@ -158,11 +213,11 @@ def test_the_function_named_longest_ago_is_evicted_and_sent_anew_when_it_is_name
     for each in (f, g, f, h):  # g is the one named longest ago
         session.submit(each, b"", "a")
         messages = sent(session)
-    assert messages[-1] == m.Release([], [g.digest])
+    assert messages[-1] == m.Release(5, [], [g.digest])
     session.submit(g, b"", "a")
     submit, release = sent(session)
     assert submit.new_functions == {g.digest: g.payload}
-    assert release == m.Release([], [f.digest])
+    assert release == m.Release(7, [], [f.digest])
     assert FUNCTIONS_KNOWN_MAX >= 2
 
 
@@ -201,18 +256,18 @@ def test_whatever_is_asked_the_stream_keeps_the_rules_of_the_wire(steps):
     known: set[bytes] = set()
     seen: list[int] = []
     released: set[int] = set()
-    batches: list[m.Submit] = []
+    batches: list[m.Submit | m.Release] = []
 
     def send() -> None:
         for message in sent(session):
+            assert message.batch == len(batches) + 1
+            batches.append(message)
             if isinstance(message, m.Release):
                 assert set(message.nodes) <= set(seen)
                 released.update(message.nodes)
                 assert set(message.functions) <= known
                 known.difference_update(message.functions)
                 continue
-            assert message.batch == len(batches) + 1
-            batches.append(message)
             assert not known & set(message.new_functions)
             known.update(message.new_functions)
             assert set(message.functions) <= known
@@ -244,6 +299,6 @@ def test_whatever_is_asked_the_stream_keeps_the_rules_of_the_wire(steps):
     session.accepted(len(batches))
     # Then everything was sent once, and the window is empty
     assert [n for n in seen if n in set(nodes)] == nodes
-    assert (session.window_tasks, session.window_bytes) == (0, 0)
+    assert session.statistics() == SessionStatistics(len(nodes), 0, 0, 0, len(known), 0, 0)
     assert len(known) <= 3 + 4
     assert TASK_BYTES > 0

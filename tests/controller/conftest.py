@@ -102,13 +102,19 @@ class Peer:
 class Kit:
     """The controller, its clock, and its peers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        wire: WireConfig = WIRE,
+        scheduler: SchedulerConfig = SchedulerConfig(),  # noqa: B008 - frozen
+    ) -> None:
+        self.wire = wire
         self.context = zmq.Context()
         self.sockets: list[zmq.Socket[bytes]] = []
-        router, address = bind_router(self.context, f"ipc://{directory / 's'}", None, WIRE)
+        router, address = bind_router(self.context, f"ipc://{directory / 's'}", None, wire)
         self.info = ConnectionInfo(cluster="test", address=address)
-        books = Books(Ledger(SchedulerConfig(), Random(0)), Clock(), is_kept=False)
-        self.controller = Controller(router, CLUSTER, books, WIRE)
+        books = Books(Ledger(scheduler, Random(0)), Clock(), is_kept=False)
+        self.controller = Controller(router, CLUSTER, books, wire)
         self.router = router
         self.now = 1_000.0
 
@@ -172,10 +178,22 @@ class Kit:
 
 
 @pytest.fixture
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
-    kit = Kit(tmp_path_factory.mktemp("c"))
-    yield kit
-    kit.close()
+def start_kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Kit]]:
+    """Makes a Kit with settings of its own."""
+    kits: list[Kit] = []
+
+    def start(**settings: Any) -> Kit:
+        kits.append(Kit(tmp_path_factory.mktemp("c"), **settings))
+        return kits[-1]
+
+    yield start
+    for kit in kits:
+        kit.close()
+
+
+@pytest.fixture
+def kit(start_kit: Callable[..., Kit]) -> Kit:
+    return start_kit()
 
 
 def ran(assigned: m.Assigned, index: int = 0, payload: bytes = b"result") -> m.Outcomes:

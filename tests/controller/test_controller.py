@@ -10,6 +10,8 @@ import socket
 import pytest
 
 from headway.controller import loop
+from headway.controller import peers as peers_module
+from headway.controller.peers import Peers
 from headway.core import events as ev
 from headway.core.events import EngineEnd, ErrorInfo, Outcome
 from headway.core.states import TaskState
@@ -102,12 +104,13 @@ def test_a_batch_that_comes_again_is_acknowledged_and_changes_nothing(kit: Kit):
     assert kit.controller.scheduler.statistics().submitted == 1
 
 
-def test_a_gap_in_the_batches_is_refused_with_both_numbers(kit: Kit):
+def test_a_gap_in_the_batches_means_that_a_connection_was_lost_and_the_client_is_asked(kit: Kit):
     client = kit.client()
     client.submit()
     client.submit_specs([client.spec()], batch=3)
-    assert client.hear(m.Refused).reason == "batch 3 came after batch 1"
-    assert not kit.has_client(client)
+    client.hear(m.WhoAreYou)
+    assert kit.has_client(client)
+    assert kit.controller.scheduler.statistics().submitted == 1
 
 
 def test_a_function_that_was_never_sent_is_refused_by_its_digest(kit: Kit):
@@ -141,7 +144,7 @@ def test_ids_of_nothing_harm_nobody(kit: Kit, node: int):
     assert "is known" in answers[0].body["text"]
     assert answers[1].body["state"] == "unknown"
     assert "no such question" in answers[2].error
-    engine.say(m.Returned([node]), m.Outcomes(0, [Outcome(node, node, ev.RAN, b"")]))
+    engine.say(m.Returned([m.Held(node, 1)]), m.Outcomes(0, [Outcome(node, node, ev.RAN, b"")]))
     engine.say(m.Output([m.Printed(node, "stdout", "text")]))
     client.submit(targets=[node])
     assert kit.has_client(client)
@@ -283,6 +286,60 @@ def test_a_nanny_that_is_gone_takes_its_engines_with_it(kit: Kit):
     nanny.say(m.Bye("was stopped"))
     kit.turn(until=lambda: not kit.has_engine(engine))
     assert kit.has_engine(stranger)
+
+
+def test_the_engines_of_a_nanny_that_stopped_end_as_it_reported_and_charge_nobody(kit: Kit):
+    # Given an engine that runs one task, while others wait there or their result is on its way
+    client, nanny, engine = kit.client(), kit.nanny(), kit.engine()
+    kit.controller.scheduler.set_hwm(3)
+    done, running, waiting = client.submit(3, at_most_once=True)
+    outcome = ran(engine.hear(m.Assigned))
+    # When its nanny stops it, says so, and leaves
+    stopped = EngineEnd("the nanny was told to stop", wanted=True)
+    nanny.say(m.EngineDied("engine-token", stopped, running, True), m.Bye("was told to stop"))
+    kit.turn(until=lambda: "nanny-token" not in kit.controller.peers.nannies)
+    kit.results_of(engine).say(outcome)
+    assert client.hear(m.Results).results[0].task == done
+    kit.turn(0.1)
+    # Then only the one that had begun is lost, and the one that had not runs elsewhere
+    assert not kit.has_engine(engine)
+    assert [r.task for r in client.hear(m.Results).results] == [running]
+    assert [task.task for task in kit.engine("another").hear(m.Assigned).tasks] == [waiting]
+    assert kit.controller.scheduler.counters.crashed == 0
+
+
+def test_engines_whose_end_a_nanny_did_not_report_are_lost_with_it(kit: Kit):
+    client, nanny = kit.client(), kit.nanny()
+    reported, silent = kit.engine("reported"), kit.engine("silent")
+    nanny.say(m.EngineDied("reported", KILLED, None, False), m.Bye("fell over"))
+    kit.turn(until=lambda: not kit.has_engine(silent))
+    kit.turn(0.1)
+    assert not kit.has_engine(reported)
+    texts = [client.hear(m.Notice).text for _ in range(2)]
+    assert texts == [
+        "engine e1 was lost with its nanny, which fell over",
+        "engine e0 was killed by SIGKILL",
+    ]
+
+
+def test_an_engine_that_died_before_its_hello_was_read_is_not_welcomed(kit: Kit):
+    nanny = kit.nanny()
+    nanny.say(m.EngineDied("ghost", KILLED, None, False))
+    kit.settle()
+    ghost = kit.peer("engine", codec.to_engine())
+    ghost.say(m.EngineHello(m.VERSION, "ghost", "nanny-token", 1, "elsewhere", {}))
+    assert ghost.hear(m.Refused).reason == "this engine has ended, as its nanny says"
+    assert not kit.controller.scheduler.engines
+    assert kit.has_engine(kit.engine("alive"))
+
+
+def test_no_more_ended_engines_are_remembered_than_may_still_say_hello():
+    peers = Peers()
+    for n in range(peers_module._DEAD_MAX + 1):
+        peers.bury(str(n))
+    assert not peers.is_dead("0")
+    assert peers.is_dead("1")
+    assert len(peers._dead) == peers_module._DEAD_MAX
 
 
 def test_a_nanny_that_came_back_keeps_its_place_when_its_old_connection_goes(kit: Kit):

@@ -169,9 +169,11 @@ class Env:
         self.tell(ev.Remembered(client or self.me, [past]))
         return past.id
 
-    def cancel(self, *tasks: TaskId, client: ClientId | None = None) -> list[Command]:
-        """The client asks for these not to run."""
-        return self.tell(ev.CancelAsked(client or self.me, list(tasks)))
+    def cancel(
+        self, *tasks: TaskId, client: ClientId | None = None, queued_only: bool = False
+    ) -> list[Command]:
+        """The client asks for these not to run; `queued_only`: unless they have begun."""
+        return self.tell(ev.CancelAsked(client or self.me, list(tasks), queued_only))
 
     def release(self, *nodes: TaskId, client: ClientId | None = None) -> list[Command]:
         """The client lets go of these."""
@@ -185,6 +187,10 @@ class Env:
         self._engines += 1
         self.tell(ev.EngineJoined(engine, resources))
         return engine
+
+    def expect(self, *engines: int) -> list[Command]:
+        """These engines are being started."""
+        return self.tell(ev.EnginesExpected([EngineId(engine) for engine in engines]))
 
     def engines(self, count: int, **resources: float) -> list[EngineId]:
         """So many more engines, all alike."""
@@ -224,9 +230,11 @@ class Env:
         outcome = self.outcome(task, status, attempt=attempt, payload=payload)
         return self.tell(ev.LateOutcome(outcome))
 
-    def give_back(self, engine: EngineId, *tasks: TaskId) -> list[Command]:
-        """The engine answers a recall: it has not begun these."""
-        return self.tell(ev.GaveBack(engine, list(tasks)))
+    def give_back(
+        self, engine: EngineId, *tasks: TaskId, begun: Sequence[TaskId] = ()
+    ) -> list[Command]:
+        """The engine answers a recall: it has not begun these, but has `begun` those."""
+        return self.tell(ev.GaveBack(engine, list(tasks), list(begun)))
 
     # --- how attempts go -----------------------------------------------------------------------
 

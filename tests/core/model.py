@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import problems
 from headway.core.events import ClientId, ConditionSpec, EngineId, TaskId, TaskSpec
@@ -37,8 +38,8 @@ class Model(Facts):
     whoever looks empties them.
     """
 
-    def __init__(self, hwm: int) -> None:
-        super().__init__(hwm)
+    def __init__(self, config: SchedulerConfig) -> None:
+        super().__init__(config)
         self._handlers: dict[type, Callable[..., None]] = {
             ev.ClientJoined: self._on_client_joined,
             ev.ClientLeft: self._on_client_left,
@@ -50,12 +51,14 @@ class Model(Facts):
             ev.EngineJoined: self._on_engine_joined,
             ev.EngineLeft: self._on_engine_left,
             ev.EngineDraining: self._on_engine_draining,
+            ev.EnginesExpected: self._on_engines_expected,
             ev.EngineResumed: self._on_engine_resumed,
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
             ev.GaveBack: self._on_gave_back,
             ev.Abandoned: self._on_abandoned,
             ev.Remembered: self._on_remembered,
+            ev.Undelivered: self._on_undelivered,
             ev.LateOutcome: self._on_late_outcome,
         }
 
@@ -203,7 +206,15 @@ class Model(Facts):
     def _on_cancel_asked(self, event: ev.CancelAsked) -> None:
         for id_ in event.tasks:
             if (task := self.task(id_)) is not None:
-                self._cancel(task)
+                if event.queued_only and task.state in ON_ENGINE_STATES:
+                    self._ask_back(task)
+                else:
+                    self._cancel(task)
+
+    def _ask_back(self, task: ModelTask) -> None:
+        if task.state is S.ASSIGNED and not task.cancelled and not task.unwanted:
+            task.unwanted = True
+            self.asked_back.append(task.spec.id)
 
     def _cancel(self, task: ModelTask) -> None:
         if task.state in (S.WAITING, S.READY):
@@ -216,6 +227,10 @@ class Model(Facts):
     def _on_engine_joined(self, event: ev.EngineJoined) -> None:
         if event.engine not in self.engines:
             self.engines[event.engine] = ModelEngine(event.engine, dict(event.resources))
+            self.expected.discard(event.engine)
+
+    def _on_engines_expected(self, event: ev.EnginesExpected) -> None:
+        self.expected.update(set(event.engines) - set(self.engines))
 
     def _on_engine_draining(self, event: ev.EngineDraining) -> None:
         if event.engine in self.engines:
@@ -239,7 +254,7 @@ class Model(Facts):
                 may_not_repeat |= task.crashes >= task.options.crash_limit
             if id_ in culprits and event.end.overran:
                 self._end(task, S.TIMED_OUT, problems.KIND_RUN_TIMEOUT)
-            elif task.cancelled:
+            elif task.cancelled or (task.unwanted and id_ not in begun):
                 self._end(task, S.CANCELLED, problems.KIND_CANCELLED)
             elif may_not_repeat:
                 self._end(task, S.LOST, problems.KIND_LOST)
@@ -261,11 +276,16 @@ class Model(Facts):
         return begun, [] if event.end.wanted else culprits
 
     def _on_finished(self, event: ev.Finished) -> None:
+        count, run_s = 0, 0.0
         for position, outcome in enumerate(event.outcomes):
             task = self.task_on(outcome.task, event.engine)
             if task is not None and task.attempt == outcome.attempt:
+                count += 1
+                run_s += outcome.run_s
                 self._take_outcome(task, outcome, -position)
                 self._settle()
+        if count:
+            self.engines[event.engine].runs.append((count, run_s))
 
     def _take_outcome(self, task: ModelTask, outcome: ev.Outcome, position: int) -> None:
         assert task.engine is not None
@@ -311,16 +331,27 @@ class Model(Facts):
             task = self.task_on(id_, event.engine)
             if task is not None:
                 self.engines[event.engine].assigned.remove(id_)
-                if task.cancelled:
+                if task.cancelled or task.unwanted:
                     self._end(task, S.CANCELLED, problems.KIND_CANCELLED)
                 else:
                     self._requeue(task, position)
+        for id_ in event.begun:
+            task = self.task_on(id_, event.engine)
+            if task is not None:
+                task.unwanted = False
 
     # --- what a shell says ---------------------------------------------------------------------
 
     def _on_abandoned(self, event: ev.Abandoned) -> None:
         task = self.task(event.task)
-        if task is not None and task.state in (S.WAITING, S.READY):
+        if task is None:
+            return
+        is_unsent = task.state is S.ASSIGNED and task.attempt == event.attempt
+        if is_unsent:
+            assert task.engine is not None
+            self.engines[task.engine].assigned.remove(event.task)
+            task.engine = None
+        if is_unsent or task.state in (S.WAITING, S.READY):
             late = event.kind == problems.KIND_TIMEOUT
             self._end(task, S.TIMED_OUT if late else S.IMPOSSIBLE, event.kind)
 
@@ -333,6 +364,12 @@ class Model(Facts):
                 task.problem = None if past.succeeded else problems.KIND_RAISED
                 task.is_remembered = True
                 self.nodes[past.id] = task
+
+    def _on_undelivered(self, event: ev.Undelivered) -> None:
+        task = self.task_on(event.task, event.engine)
+        self._on_gave_back(ev.GaveBack(event.engine, [event.task]))
+        if task is not None and not task.is_final:
+            task.queued_at_s = event.queued_at_s
 
     def _on_late_outcome(self, event: ev.LateOutcome) -> None:
         outcome = event.outcome
@@ -356,6 +393,7 @@ class Model(Facts):
         """It goes to the front; among those of one occasion, the lowest position goes first."""
         task.state = S.READY
         task.engine = None
+        task.unwanted = False
         task.queued_at_s = self.now
         task.rank = (-self.occasion, position)
         task.followed = self.follow_set(task)
@@ -406,7 +444,12 @@ class Model(Facts):
             return False
         if any(self.permits(task, engine) for engine in self.engines.values()):
             return False
-        return follow is not None or not task.options.wait_for_engines
+        targets = task.options.targets
+        may_come = self.expected - task.excluded if follow is None else set()
+        if may_come if targets is None else may_come.intersection(targets):
+            return False
+        can_come = targets is None or not set(targets) <= task.excluded
+        return follow is not None or not (task.options.wait_for_engines and can_come)
 
     def _forget(self, id_: TaskId) -> bool:
         """Drops a node that is final, released, and that no unfinished task names."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core.events import ClientId, ConditionSpec, EngineId, TaskId, TaskOptions, TaskSpec
 from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, TaskState
@@ -37,6 +38,8 @@ class ModelTask:
     crashes: int = 0
     excluded: set[EngineId] = field(default_factory=set)
     cancelled: bool = False
+    #: On an engine, which was asked to give it back: it is cancelled if it does.
+    unwanted: bool = False
     released: bool = False
     queued_at_s: float = 0.0
     backoff_until_s: float | None = None
@@ -97,6 +100,8 @@ class ModelEngine:
     resources: dict[str, float]
     assigned: list[TaskId] = field(default_factory=list)
     draining: bool = False
+    #: Of each report that counted for something: how many outcomes, and how long they ran together.
+    runs: list[tuple[int, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,8 @@ class Disagreement(AssertionError):
 class Facts:
     """What happened so far, and what follows from it."""
 
-    def __init__(self, hwm: int) -> None:
-        self.hwm = hwm
+    def __init__(self, config: SchedulerConfig) -> None:
+        self.config = config
         self.nodes: dict[TaskId, ModelTask | ModelGroup] = {}
         self.forgotten: set[TaskId] = set()
         self.engines: dict[EngineId, ModelEngine] = {}
@@ -127,6 +132,8 @@ class Facts:
         self.declared: dict[ClientId, set[bytes]] = {}
         self.said: list[Said] = []
         self.stops: list[tuple[EngineId, TaskId]] = []
+        self.asked_back: list[TaskId] = []
+        self.expected: set[EngineId] = set()
         self.now = 0.0
         #: Counts the occasions on which tasks became READY: the queue's order.
         self.occasion = 0
@@ -265,8 +272,35 @@ class Facts:
             assert isinstance(record, ModelTask)
             for name, amount in (record.options.resources or {}).items():
                 free[name] -= amount
-        below_hwm = self.hwm == 0 or len(engine.assigned) < self.hwm
-        return not engine.draining and below_hwm and _covers(free, task.options.resources)
+        has_seat = len(engine.assigned) < self.limit(engine)
+        return not engine.draining and has_seat and _covers(free, task.options.resources)
+
+    def limit(self, engine: ModelEngine) -> float:
+        """How many tasks the engine may have, were it not draining."""
+        config = self.config
+        if config.hwm != "auto":
+            return float(config.hwm) or float("inf")
+        mean_s = None
+        for count, run_s in engine.runs:
+            mean = run_s / count
+            mean_s = mean if mean_s is None else mean_s + (mean - mean_s) * count / (count + 8)
+        if mean_s is None:
+            return config.hwm_auto_min
+        wanted = config.prefetch_s / mean_s if mean_s else float("inf")
+        return int(min(max(wanted, config.hwm_auto_min), config.hwm_auto_max))
+
+    def recallable(self, engine: ModelEngine) -> dict[TaskId, list[EngineId]]:
+        """The tasks behind the one that runs there, and the idle engines that could run each."""
+        tasks = [self.task(id_) for id_ in engine.assigned[1:]]
+        return {
+            task.spec.id: [
+                idle.id
+                for idle in self.engines.values()
+                if not idle.assigned and self.permits(task, idle) and self.has_room(task, idle)
+            ]
+            for task in tasks
+            if task is not None and not task.cancelled
+        }
 
     def eligible(self, task: ModelTask) -> list[EngineId]:
         """The engines that a READY task may be given to now."""

@@ -6,7 +6,7 @@ import pytest
 
 from headway.core import events as ev
 from headway.core.commands import StopTask
-from headway.core.events import ErrorInfo
+from headway.core.events import EngineId, ErrorInfo
 from headway.core.explain import explain
 from headway.core.problems import KIND_IMPOSSIBLE, KIND_LOST, KIND_RAISED, KIND_TIMEOUT
 from headway.core.states import TaskState
@@ -99,6 +99,22 @@ def test_a_retry_elsewhere_that_waits_for_engines_gets_the_next_that_joins(env: 
     assert "e0 refused it, or ran it and it failed there" in explain(env.scheduler, task, env.now)
     newcomer = env.engine()
     assert placed(env.said) == [(task, newcomer)]
+
+
+def test_a_task_that_waits_for_engines_ends_when_all_its_targets_are_excluded(
+    env: Env,
+):
+    e0, e1 = env.engines(2)
+    options = {"retry_elsewhere": True, "wait_for_engines": True, "retries": 5}
+    task = env.submit(targets=[e0, e1], **options)
+    hopeful = env.submit(targets=[e0, EngineId(7)], **options)
+    env.refuse(task)
+    env.fail(hopeful)
+    assert env.states([task, hopeful]) == [ASSIGNED, READY]
+    env.fail(task)
+    assert env.state(task) is IMPOSSIBLE
+    assert env.state(hopeful) is READY  # one of its targets may yet join
+    env.quiet()
 
 
 def test_a_refusal_is_not_told_as_a_failure_of_the_function(env: Env):

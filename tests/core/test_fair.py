@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headway.core.events import ClientId, TaskId, TaskOptions, client_of, task_id
-from headway.core.fair import FairQueue
+from headway.core.fair import Entry, FairQueue
 from headway.core.records import Task
 from headway.core.states import TaskState
 from tests.core.env import Env, placed
@@ -24,6 +24,12 @@ UNFAIR = 0
 def make_task(client: int, number: int, fair: bool = True) -> Task:
     owner = ClientId(client)
     return Task(task_id(owner, number), owner, None, b"", TaskOptions(fair=fair))
+
+
+def entry_of(task: Task) -> Entry:
+    """`task` queues anew."""
+    task.ticket += 1
+    return task.ticket, task
 
 
 class Naive:
@@ -45,16 +51,14 @@ class Naive:
     def first(self) -> Task:
         return next(task for task in self.tasks if self.party(task) == self.turns[0])
 
-    def pop(self, passes_on: bool) -> Task:
+    def pop(self) -> Task:
         task = self.first()
-        self.tasks.remove(task)
-        if passes_on:
-            self.turns.append(self.turns.pop(0))
-        self.forget_the_absent()
+        self.turns.append(self.turns.pop(0))
+        self.leave(task)
         return task
 
-    def keep(self, kept: set[TaskId]) -> None:
-        self.tasks = [task for task in self.tasks if task.id in kept]
+    def leave(self, task: Task) -> None:
+        self.tasks.remove(task)
         self.forget_the_absent()
 
     def forget_the_absent(self) -> None:
@@ -64,7 +68,7 @@ class Naive:
     def in_order(self) -> list[Task]:
         copy = Naive()
         copy.tasks, copy.turns = list(self.tasks), list(self.turns)
-        return [copy.pop(passes_on=True) for _ in self.tasks]
+        return [copy.pop() for _ in self.tasks]
 
 
 OPERATIONS = st.lists(
@@ -72,11 +76,15 @@ OPERATIONS = st.lists(
         st.tuples(st.just("append"), st.integers(1, 4), st.booleans()),
         st.tuples(st.just("appendleft"), st.integers(1, 4), st.booleans()),
         st.tuples(st.just("popleft"), st.just(0), st.just(False)),
-        st.tuples(st.just("drop_first"), st.just(0), st.just(False)),
-        st.tuples(st.just("keep"), st.integers(2, 3), st.just(False)),
+        st.tuples(st.just("leave"), st.integers(0, 9), st.just(False)),
+        st.tuples(st.just("come back"), st.integers(0, 9), st.booleans()),
     ),
     max_size=60,
 )
+
+
+def tasks_of(queue: FairQueue) -> list[Task]:
+    return [task for _, task in queue]
 
 
 @settings(deadline=None, derandomize=True, database=None)
@@ -86,43 +94,64 @@ def test_the_queue_does_as_a_naive_one_does(operations):
     for number, (operation, argument, fair) in enumerate(operations, start=1):
         if operation.startswith("append"):
             task = make_task(argument, number, fair)
-            getattr(queue, operation)(task)
+            getattr(queue, operation)(entry_of(task))
             naive.add(task, front=operation == "appendleft")
-        elif operation == "keep":
-            kept = {task.id for task in naive.tasks if task.id % argument}
-            queue.keep(lambda task, kept=kept: task.id in kept)
-            naive.keep(kept)
         elif naive.tasks and operation == "popleft":
-            assert queue.popleft() is naive.pop(passes_on=True)
+            assert queue.popleft()[1] is naive.pop()
         elif naive.tasks:
-            naive.pop(passes_on=False)
-            queue.drop_first()
-        assert list(queue) == naive.in_order()
+            task = naive.tasks[argument % len(naive.tasks)]
+            task.ticket += 1
+            queue.leave(task)
+            naive.leave(task)
+            if operation == "come back":
+                put = queue.appendleft if fair else queue.append
+                put(entry_of(task))
+                naive.add(task, front=fair)
+        assert tasks_of(queue) == naive.in_order()
+        assert tasks_of(FairQueue(queue.by_party())) == naive.in_order()
         assert len(queue) == len(naive.tasks)
         assert bool(queue) == bool(naive.tasks)
         if naive.tasks:
-            assert queue[0] is naive.first()
+            assert queue[0][1] is naive.first()
 
 
 def test_a_queue_of_one_party_is_a_deque():
     tasks = [make_task(1, n, fair=False) for n in range(1, 6)]
-    queue = FairQueue(tasks[1:4])
-    queue.appendleft(tasks[0])
-    queue.append(tasks[4])
-    assert [queue.popleft() for _ in tasks] == list(deque(tasks))
+    queue = FairQueue(map(entry_of, tasks[1:4]))
+    queue.appendleft(entry_of(tasks[0]))
+    queue.append(entry_of(tasks[4]))
+    assert [queue.popleft()[1] for _ in tasks] == list(deque(tasks))
 
 
 def test_a_party_without_tasks_is_not_remembered():
     queue = FairQueue()
     for client in range(1, 1_001):
-        queue.append(make_task(client, 1))
+        queue.append(entry_of(make_task(client, 1)))
         queue.popleft()
     assert not queue._parties
     assert len(queue) == 0
+    task = make_task(1, 1)
+    queue.append(entry_of(task))
+    task.ticket = 0
+    queue.leave(task)
+    assert not queue._parties
+    assert len(queue) == queue._entries == 0
+
+
+def test_tasks_that_leave_before_their_turn_leave_no_trail():
+    queue = FairQueue()
+    tasks = [make_task(1, n) for n in range(1, 1_001)]
+    for task in tasks:
+        queue.append(entry_of(task))
+    for task in tasks[1:-1]:
+        task.ticket = 0
+        queue.leave(task)
+    assert queue._entries <= 2 * len(queue) + 64
+    assert tasks_of(queue) == [tasks[0], tasks[-1]]
 
 
 def test_only_the_first_task_can_be_looked_at():
-    queue = FairQueue([make_task(1, 1)])
+    queue = FairQueue([entry_of(make_task(1, 1))])
     with pytest.raises(IndexError, match="not number 1"):
         queue[1]
 
@@ -209,6 +238,16 @@ def test_cancelled_tasks_cost_their_client_no_turn(env: Env):
     theirs = env.submit_many(51, client=other, fair=True)
     env.cancel(*theirs[:50], client=other)
     assert run_all(env)[1:4] == [mine[0], theirs[50], mine[1]]
+
+
+def test_a_client_that_has_no_task_left_loses_its_turn(env: Env):
+    second, third = env.client(), env.client()
+    mine = env.submit(fair=True)
+    theirs = env.submit(client=second, fair=True)
+    env.cancel(mine)
+    others = env.submit(client=third, fair=True)
+    again = env.submit(fair=True)
+    assert run_all(env)[1:] == [theirs, others, again]
 
 
 def test_turns_hold_while_many_tasks_leave_and_the_queue_is_swept(env: Env):

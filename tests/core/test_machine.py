@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -28,21 +27,21 @@ from headway.core import invariants, problems
 from headway.core.commands import Assign, Command, Deliver, DropFunction, Recall, StopTask
 from headway.core.events import (
     ClientId,
-    ConditionSpec,
     EngineEnd,
     EngineId,
-    ErrorInfo,
     GroupSpec,
     Outcome,
     TaskId,
-    TaskOptions,
-    TaskSpec,
 )
 from headway.core.explain import explain
+from headway.core.same import same_state
 from headway.core.scheduler import Scheduler
+from headway.core.snapshot import dump, load, pack, unpack
 from headway.core.states import ON_ENGINE_STATES, TaskState
 from tests.core.model import Model
 from tests.core.model_facts import ModelGroup, Said
+from tests.core.recall_watch import RecallWatch
+from tests.core.story import TIMES_S, Story, outcome
 
 EXAMPLES = int(os.environ.get("HEADWAY_EXAMPLES", "0"))
 
@@ -57,102 +56,12 @@ def _may_take_long() -> None:
 
 
 SCHEMES = ["leastload", "lru", "twobin", "weighted", "plainrandom"]
-STATUSES = [*[ev.RAN] * 6, *[ev.RAISED] * 3, ev.REFUSED, ev.STOPPED, ev.OVERRAN]
-#: Halves and quarters, so that sums are exact.
-TIMES_S = [0.25, 0.5, 1.0, 3.0]
+SCHEMES += ["tests.core.own_schemes:mostload", "tests.core.own_schemes:moody"]
+#: What a run takes: under hwm "auto" an engine is then given from 2 to 4 tasks.
+RUNS_S = [0.5, 0.0, 0.25, 1.0]
+RECALL_AFTER_S = 0.5
 RESOURCES = [{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.0}]
-NEEDS = [{"gpu": 1.0}, {"gpu": 2.0}, {"ram": 3.0}, {"gpu": 1.0, "ram": 1.0}]
-ERRORS = [ErrorInfo(["a.Flaky", "builtins.Exception"], "x"), ErrorInfo(["a.Bad"], "y"), None]
 SHARED = b"a function of all"
-
-T = TypeVar("T")
-
-
-class Story:
-    """Draws what happens next. The simplest choice comes first: Hypothesis shrinks towards it."""
-
-    def __init__(self, data: st.DataObject, machine: SchedulerMachine) -> None:
-        self._data = data
-        self._machine = machine
-        self.model = machine.model
-
-    def pick(self, choices: Sequence[T]) -> T:
-        return self._data.draw(st.sampled_from(choices))
-
-    def some(self, choices: Sequence[T], most: int, least: int = 0) -> list[T]:
-        return self._data.draw(
-            st.lists(st.sampled_from(choices), min_size=least, max_size=most)
-            if choices
-            else st.just([])
-        )
-
-    def once_in(self, times: int) -> bool:
-        return self._data.draw(st.integers(0, times - 1)) == times - 1
-
-    def client(self) -> ClientId:
-        """Mostly one that is here."""
-        here = sorted(self.model.clients)
-        return self.pick(here) if here and not self.once_in(30) else ClientId(99)
-
-    def engine(self) -> EngineId:
-        """Mostly one that is here."""
-        here = sorted(self.model.engines)
-        return self.pick(here) if here and not self.once_in(30) else EngineId(99)
-
-    def nodes(self, most: int) -> list[TaskId]:
-        """Tasks and groups: mostly some that go well, or else any that ever were, or never."""
-        nodes = list(reversed(self.model.nodes))
-        if self.once_in(10):
-            return self.some([*nodes, ev.task_id(ClientId(1), 1_000)], most)
-        return self.some([node for node in nodes if self._goes_well(node)], most)
-
-    def _goes_well(self, id_: TaskId) -> bool:
-        node = self.model.known(id_)
-        spoilt = (TaskState.IMPOSSIBLE, TaskState.CANCELLED, TaskState.TIMED_OUT)
-        return node is not None and (isinstance(node, ModelGroup) or node.state not in spoilt)
-
-    def condition(self) -> ConditionSpec:
-        need, on = self.pick([ev.NEED_ALL, 1, 2]), self.pick([1, 3, 1, 3, 2])
-        upstreams = self.nodes(4)
-        if not self.once_in(10):
-            need = min(need, len(set(upstreams)))
-        if self.once_in(60):
-            need, on = self.pick([(-1, 1), (1, 0), (1, 4), (9, 1)])
-        return ConditionSpec(upstreams, need, on)
-
-    def options(self) -> TaskOptions | None:
-        if self.once_in(3):
-            return None
-        targets = None
-        if self.once_in(4):
-            targets = self.some(range(self._machine.engines_ever + 1), 3, least=1)
-        return TaskOptions(
-            targets=[EngineId(n) for n in targets] if targets else None,
-            wait_for_engines=self.once_in(3),
-            timeout_s=self.pick([*[None] * 8, *TIMES_S]),
-            retries=self.pick([1, 0, 3]),
-            retry_on=self.pick([None, None, None, ["a.Flaky"]]),
-            backoff_s=self.pick([0.0, 0.5]),
-            crash_limit=self.pick([3, 1, 2]),
-            at_most_once=self.once_in(6),
-            priority=self.pick([0, 0, 1, -1]),
-            resources=self.pick(NEEDS) if self.once_in(4) else None,
-            retry_elsewhere=self.once_in(4),
-        )
-
-    def task(self, id_: TaskId, batch: list[TaskId]) -> TaskSpec:
-        """A task; `batch` has the ids of its batch, itself among them."""
-        inputs = self.nodes(2) if self.once_in(4) else []
-        after = self.condition() if self.once_in(2) else None
-        follow = self.condition() if self.once_in(3) else None
-        if self.once_in(6):
-            inputs += self.some(batch, 1)
-        if follow is not None and not self.once_in(8):  # mostly without groups, as clients do
-            tasks = [u for u in follow.upstreams if not isinstance(self.model.known(u), ModelGroup)]
-            follow = ConditionSpec(tasks, min(follow.need, len(set(tasks))), follow.on)
-        if not self.once_in(8):
-            inputs = [u for u in inputs if not isinstance(self.model.known(u), ModelGroup)]
-        return TaskSpec(id_, self.pick([0, 1]), b"args", inputs, after, follow, self.options())
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -162,22 +71,25 @@ class SchedulerMachine(RuleBasedStateMachine):
     agrees = False
 
     @initialize(
-        hwm=st.sampled_from([1, 2, 0]),
+        hwm=st.sampled_from([1, 2, 0, "auto"]),
         scheme=st.sampled_from(SCHEMES),
         seed=st.integers(0, 9),
         engines=st.sampled_from([2, 3, 1, 0]),
+        expected=st.sampled_from([0, 0, 4]),
     )
-    def begin(self, hwm: int, scheme: str, seed: int, engines: int) -> None:
-        config = SchedulerConfig(hwm=hwm, scheme=scheme, recall_after_s=0.5)
+    def begin(self, hwm: int | str, scheme: str, seed: int, engines: int, expected: int) -> None:
+        config = SchedulerConfig(
+            hwm=hwm, scheme=scheme, recall_after_s=RECALL_AFTER_S, prefetch_s=1.0, hwm_auto_max=4
+        )
         self.core = Scheduler(config, Random(seed))
-        self.model = Model(hwm)
+        self.model = Model(config)
         self.now = 0.0
         self.engines_ever = 0
         self.clients_ever = 0
-        #: Recalls that no GaveBack has answered.
-        self.recalls: list[Recall] = []
+        self.recalls = RecallWatch(self.model, RECALL_AFTER_S)
         self.batches: list[ev.Submitted] = []
         self.client_joins()
+        self.happens(ev.EnginesExpected([EngineId(number) for number in range(expected)]))
         for _ in range(engines):
             self._join({})
         self.place()
@@ -218,7 +130,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         story = Story(data, self)
         on_engines = [id_ for engine in self.model.engines.values() for id_ in engine.assigned]
         tasks = story.some(on_engines, 2) if story.once_in(2) else story.nodes(2)
-        self.happens(ev.CancelAsked(story.client(), tasks))
+        self.happens(ev.CancelAsked(story.client(), tasks, queued_only=story.once_in(3)))
         self.place()
 
     @precondition(lambda self: self.model.nodes)
@@ -228,6 +140,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         nodes = list(self.model.nodes) if story.once_in(4) else story.nodes(4)
         self.happens(ev.Released(story.client(), nodes))
         self.place()
+
+    @rule(data=st.data())
+    def client_returns(self, data: st.DataObject) -> None:
+        story = Story(data, self)
+        client, tasks = story.client(), story.nodes(4)
+        tasks = [id_ for id_ in tasks if not isinstance(self.model.known(id_), ModelGroup)]
+        out: list[Command] = []
+        note(f"{self.now}: redeliver({client}, {tasks})")
+        self.core.redeliver(client, tasks, out)
+        said = []
+        for id_ in tasks:
+            task = self.model.task(id_)
+            if task is None or task.client != client:
+                said.append((id_, TaskState.LOST, problems.KIND_LOST))
+            elif task.is_final:
+                said.append((id_, task.state, task.problem))
+        assert all(isinstance(c, Deliver) and c.client == client for c in out)
+        assert [(c.task, c.state, c.problem.kind if c.problem else None) for c in out] == said
+        self.compare([])
 
     # --- engines -------------------------------------------------------------------------------
 
@@ -274,25 +205,28 @@ class SchedulerMachine(RuleBasedStateMachine):
     def engine_finishes(self, data: st.DataObject, batched: bool) -> None:
         story = Story(data, self)
         engine = story.pick([e for e in self.model.engines.values() if e.assigned])
+        run_s = story.pick(RUNS_S) if self.model.config.hwm == "auto" else 0.0
         outcomes = []
         for id_ in engine.assigned[: story.pick([1, 2, 4])]:
             task = self.model.task(id_)
             assert task is not None
-            outcomes.append(_outcome(story, id_, task.attempt))
+            outcomes.append(outcome(story, id_, task.attempt, run_s))
         self.happens(ev.Finished(engine.id, outcomes))
         self.place(unless=batched)
 
     engine_finishes_2 = engine_finishes_3 = engine_finishes_4 = engine_finishes_5 = engine_finishes
 
-    @precondition(lambda self: self.recalls)
+    @precondition(lambda self: self.recalls.open)
     @rule(data=st.data())
     def engine_answers_a_recall(self, data: st.DataObject) -> None:
         story = Story(data, self)
-        recall = self.recalls.pop(story.pick(range(len(self.recalls))))
+        recall = self.recalls.open.pop(story.pick(range(len(self.recalls.open))))
         tasks = [t for t in recall.tasks if not story.once_in(3)]
         if story.once_in(10):
             tasks += story.nodes(1)
-        self.happens(ev.GaveBack(recall.engine, [t for t in tasks if not self._runs(t)]))
+        tasks = [t for t in tasks if not self._runs(t)]
+        begun = [t for t in recall.tasks if t not in tasks]
+        self.happens(ev.GaveBack(recall.engine, tasks, begun))
         self.place()
 
     engine_answers_a_recall_2 = engine_answers_a_recall
@@ -315,11 +249,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         out: list[Command] = []
         self.agrees = False
         note(f"{self.now}: tick")
+        self.recalls.taken_stock(self.now)
         self.core.tick(self.now, out)
         self.model.tick(self.now)
-        for recall in out:
-            if isinstance(recall, Recall):
-                self._check_recall_of_queued(recall)
+        self.recalls.ticked([command for command in out if isinstance(command, Recall)], self.now)
         self.compare(out)
         self.place()
 
@@ -338,6 +271,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             lambda: self._is_abandoned(story),
             lambda: self._is_remembered(story),
             lambda: self._is_late(story),
+            lambda: self._is_undelivered(story),
+            lambda: self._engines_are_expected(story),
         ]
         story.pick(rare)()
         self.place()
@@ -373,7 +308,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         for id_ in tasks:
             task = self.model.task(id_)
             attempt = task.attempt if task is not None else 1
-            outcomes.append(_outcome(story, id_, attempt - story.pick([1, 0])))
+            outcomes.append(outcome(story, id_, attempt - story.pick([1, 0])))
         self.happens(ev.Finished(engine, outcomes))
 
     def _client_comes_or_goes(self, story: Story) -> None:
@@ -390,9 +325,15 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _is_abandoned(self, story: Story) -> None:
         kinds = [problems.KIND_IMPOSSIBLE, problems.KIND_INVALID, problems.KIND_TIMEOUT]
-        tasks = story.some(self._queued(), 1) or story.nodes(1)
-        for task in tasks:
-            self.happens(ev.Abandoned(task, story.pick(kinds), "the shell says so"))
+        unsent = [t.spec.id for t in self.model.tasks() if t.state is TaskState.ASSIGNED]
+        if story.once_in(2):
+            tasks = story.some(unsent, 1)
+        else:
+            tasks = story.some(self._queued(), 1) or story.nodes(1)
+        for id_ in tasks:
+            task = self.model.task(id_)
+            attempt = task.attempt if task is not None and story.once_in(2) else 0
+            self.happens(ev.Abandoned(id_, story.pick(kinds), "the shell says so", attempt))
 
     def _is_remembered(self, story: Story) -> None:
         client = story.client()
@@ -404,12 +345,23 @@ class SchedulerMachine(RuleBasedStateMachine):
         ]
         self.happens(ev.Remembered(client, tasks))
 
+    def _engines_are_expected(self, story: Story) -> None:
+        engines = [EngineId(self.engines_ever + n) for n in range(story.pick([1, 2]))]
+        self.happens(ev.EnginesExpected([*engines, *story.some(sorted(self.model.engines), 1)]))
+
     def _is_late(self, story: Story) -> None:
         for id_ in story.some(self._queued(), 1) or story.nodes(1):
             task = self.model.task(id_)
             attempt = task.attempt if task is not None else 1
-            outcome = _outcome(story, id_, attempt - story.pick([0, 0, 1]))
-            self.happens(ev.LateOutcome(outcome))
+            late = outcome(story, id_, attempt - story.pick([0, 0, 1]))
+            self.happens(ev.LateOutcome(late))
+
+    def _is_undelivered(self, story: Story) -> None:
+        engine = story.engine()
+        seated = self.model.engines[engine].assigned if engine in self.model.engines else []
+        for task in story.some([t for t in seated if not self._runs(t)], 1) or story.nodes(1):
+            queued_at_s = self.now - story.pick(TIMES_S)
+            self.happens(ev.Undelivered(engine, task, queued_at_s))
 
     @precondition(lambda self: self.model.ready())
     @rule(data=st.data())
@@ -428,7 +380,17 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert command.engine in allowed
             loads = {e: len(self.model.engines[e].assigned) for e in allowed}
             assert among is None or loads[command.engine] == min(loads.values())
+            self.recalls.assigned(command.engine, self.now)
             self.model.assign(command.task.id, command.engine, in_turn=False)
+        self.compare([])
+
+    @rule()
+    def the_core_goes_on_from_a_snapshot(self) -> None:
+        note(f"{self.now}: a snapshot")
+        old = self.core
+        packed = [pack(part) for part in dump(old)]
+        self.core = load(map(unpack, packed), old.config, Random(len(self.batches)))
+        assert not (difference := same_state(old, self.core)), difference
         self.compare([])
 
     # --- the two together ----------------------------------------------------------------------
@@ -438,6 +400,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         out: list[Command] = []
         self.agrees = False
         note(f"{self.now}: {event}")
+        self.recalls.happened(event)
         self.core.handle(event, self.now, out)
         self.model.handle(event, self.now)
         if isinstance(event, ev.EngineDraining):
@@ -446,6 +409,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert [c.tasks for c in out if isinstance(c, Recall)] == (
                 [assigned] if assigned else []
             )
+        if isinstance(event, ev.CancelAsked):
+            assert [c.tasks for c in out if isinstance(c, Recall)] == [
+                [task] for task in self.model.asked_back
+            ]
+            self.model.asked_back.clear()
         self.compare(out)
 
     def place(self, unless: bool = False) -> None:
@@ -455,8 +423,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         out: list[Command] = []
         self.agrees = False
         self.core.place(self.now, out)
+        self.recalls.taken_stock(self.now)
         for command in out:
             assert isinstance(command, Assign), f"place only places: {command}"
+            self.recalls.assigned(command.engine, self.now)
             note(f"{self.now}: placed {command.task.id} on {command.engine}")
             self.model.assign(command.task.id, command.engine)
         self.model.check_all_placed()
@@ -500,7 +470,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             elif isinstance(command, StopTask):
                 stops.add((command.engine, command.task))
             elif isinstance(command, Recall):
-                self.recalls.append(command)
+                self.recalls.open.append(command)
             elif not isinstance(command, DropFunction):
                 rest.append(command)
         assert not rest, f"said out of place: {rest}"
@@ -510,21 +480,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert stops == set(self.model.stops)
         self.model.said.clear()
         self.model.stops.clear()
-
-    def _check_recall_of_queued(self, recall: Recall) -> None:
-        """Only tasks behind another are recalled, and only where an idle engine may take them."""
-        silent = self.model.engines[recall.engine]
-        assert recall.tasks
-        assert set(recall.tasks) <= set(silent.assigned[1:])
-        for id_ in recall.tasks:
-            task = self.model.task(id_)
-            assert task is not None
-            assert any(
-                not engine.assigned
-                and self.model.permits(task, engine)
-                and self.model.has_room(task, engine)
-                for engine in self.model.engines.values()
-            )
 
     def teardown(self) -> None:
         """Everybody leaves, and nothing remains."""
@@ -549,12 +504,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         task = self.model.task(id_)
         assert task is not None
         return task.attempt
-
-
-def _outcome(story: Story, id_: TaskId, attempt: int) -> Outcome:
-    status = story.pick(STATUSES)
-    error = story.pick(ERRORS) if status == ev.RAISED else None
-    return Outcome(id_, attempt, status, b"payload", error=error)
 
 
 def _own(client: ClientId) -> bytes:

@@ -1,5 +1,6 @@
 """What only a shell can say: an engine resumes, a task is abandoned, remembered, or ended late;
-one task is placed before its turn; another hwm. No peer sends these, so no wire is needed.
+one task is placed before its turn, or could not be sent; another hwm. No peer sends these, so no
+wire is needed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from headway.core import events as ev
 from headway.core.commands import Deliver, Recall
 from headway.core.events import ConditionSpec, EngineId, TaskId
 from headway.core.explain import explain
-from headway.core.problems import KIND_IMPOSSIBLE, KIND_INVALID, KIND_TIMEOUT
+from headway.core.fair import FairQueue
+from headway.core.problems import (
+    KIND_IMPOSSIBLE,
+    KIND_INVALID,
+    KIND_TIMEOUT,
+    KIND_TOO_LARGE,
+)
+from headway.core.ready import Lane
 from headway.core.states import TaskState
 from tests.core.ends import assert_invalid
 from tests.core.env import Env, delivered, placed
@@ -133,6 +141,27 @@ def test_abandoning_a_task_on_an_engine_or_one_that_ended_or_is_unknown_is_stale
     env.release(task)
     assert abandon(env, task) == {}
     assert counts(env) == (3, 0)
+
+
+def test_an_assignment_that_could_not_be_sent_ends_and_gives_its_seat_back():
+    env = Env(hwm=1)
+    engine = env.engine(gpu=1.0)
+    task, behind = env.submit_many(2, resources={"gpu": 1.0}, retries=3)
+    unsent = ev.Abandoned(task, KIND_TOO_LARGE, "it is as large as a house", attempt=1)
+    out = env.tell(unsent)
+    assert delivered(out) == {task: IMPOSSIBLE}
+    assert (env.delivered[task].problem.kind, env.delivered[task].engine) == (KIND_TOO_LARGE, None)
+    assert placed(out) == [(behind, engine)]
+    env.quiet()
+
+
+def test_that_an_assignment_could_not_be_sent_says_nothing_of_a_later_attempt(env: Env):
+    env.engine()
+    task = env.submit(retries=1)
+    env.fail(task)
+    assert env.tell(ev.Abandoned(task, KIND_TOO_LARGE, "too large", attempt=1)) == []
+    assert env.state(task) is ASSIGNED
+    assert counts(env) == (1, 0)
 
 
 # --- how forgotten tasks ended -------------------------------------------------------------------
@@ -411,6 +440,21 @@ def test_a_task_placed_before_its_turn_that_comes_back_is_placed_once(fair: bool
 
 
 @pytest.mark.parametrize("fair", [False, True])
+def test_a_task_placed_before_its_turn_that_waits_out_a_backoff_queues_at_the_back(fair: bool):
+    env = Env(hwm=1)
+    tasks = [env.submit(fair=fair, retries=1, backoff_s=1.0) for _ in range(4)]
+    engine = EngineId(0)
+    env.scheduler.handle(ev.EngineJoined(engine, {}), env.now, [])
+    assert place_task(env, tasks[1]) == engine
+    order = [task for task, _ in placed(env.fail(tasks[1]))]
+    env.tick(1.0)  # what it left in the queue behind its first place must not come to life
+    while env.scheduler.engines[engine].assigned:
+        order += [task for task, _ in placed(env.finish(order[-1]))]
+    assert order == [tasks[0], tasks[2], tasks[3], tasks[1]]
+    env.quiet()
+
+
+@pytest.mark.parametrize("fair", [False, True])
 def test_a_task_that_is_placed_before_its_turn_and_comes_back_without_end_leaves_no_trail(
     fair: bool,
 ):
@@ -419,12 +463,76 @@ def test_a_task_that_is_placed_before_its_turn_and_comes_back_without_end_leaves
     engine = EngineId(0)
     env.scheduler.handle(ev.EngineJoined(engine, {}), env.now, [])
     lane = env.scheduler.lanes.common
+
+    def entries(lane: Lane) -> int:
+        (queue,) = lane._queues.values()
+        return queue._entries if isinstance(queue, FairQueue) else len(queue)
+
     for _ in range(500):
         assert place_task(env, tasks[1]) == engine
         env.scheduler.handle(ev.GaveBack(engine, [tasks[1]]), env.now, [])
-        assert lane._entries <= 2 * lane.count + 64
-    assert list(dict.fromkeys(task.id for task in lane.waiting())) == [tasks[1], tasks[0]]
+        assert entries(lane) <= 2 * lane.count + 64
+    assert [task.id for task in lane.waiting()] == [tasks[1], tasks[0]]
     env.tell()
+    env.quiet()
+
+
+# --- a task that could not be sent ---------------------------------------------------------------
+
+
+def undelivered(engine: EngineId, *tasks: TaskId, queued_at_s: float = 0.0) -> list[ev.Undelivered]:
+    """The shell could not send these, told in its order: the last of them first."""
+    return [ev.Undelivered(engine, task, queued_at_s) for task in reversed(tasks)]
+
+
+def test_tasks_that_could_not_be_sent_keep_their_order():
+    env = Env(hwm=3)
+    engine = env.engine()
+    tasks = env.submit_many(5)
+    env.tell(ev.EngineDraining(engine), *undelivered(engine, *tasks[:3]))
+    assert env.states(tasks) == [READY] * 5
+    assert [task for task, _ in placed(env.resume(engine))] == tasks[:3]
+    env.quiet()
+
+
+def test_a_task_that_could_not_be_sent_keeps_its_deadline(env: Env):
+    engine = env.engine()
+    task = env.submit(timeout_s=10.0)
+    for _ in range(4):
+        env.tick(after_s=2.4)
+        env.tell(ev.EngineDraining(engine), *undelivered(engine, task))
+        env.resume(engine)
+    env.tell(ev.EngineDraining(engine), *undelivered(engine, task))
+    assert delivered(env.tick(after_s=0.5)) == {task: TIMED_OUT}
+    env.quiet()
+
+
+def test_a_task_that_comes_back_from_a_run_has_a_deadline_of_its_own(env: Env):
+    engine = env.engine()
+    task = env.submit(timeout_s=10.0, retries=1)
+    env.tick(after_s=9.0)
+    env.drain(engine)
+    env.fail(task)
+    assert delivered(env.tick(after_s=9.0)) == {}
+    assert delivered(env.tick(after_s=1.0)) == {task: TIMED_OUT}
+
+
+def test_what_is_not_on_the_engine_can_not_have_failed_to_reach_it(env: Env):
+    engine = env.engine()
+    task = env.submit()
+    env.tell(ev.Undelivered(EngineId(77), task, 0.0), ev.Undelivered(engine, TaskId(5), 0.0))
+    assert counts(env) == (2, 0)
+    assert env.state(task) is ASSIGNED
+    env.quiet()
+
+
+def test_an_engine_that_left_may_join_again_under_its_number(env: Env):
+    engine = env.engine()
+    waits = env.submit(targets=[engine], wait_for_engines=True)
+    env.finish(waits)
+    env.leave(engine)
+    again = env.submit(targets=[engine], wait_for_engines=True)
+    assert placed(env.tell(ev.EngineJoined(engine, {}))) == [(again, engine)]
     env.quiet()
 
 

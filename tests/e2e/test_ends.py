@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+from typing import IO
 
 import pytest
 
+import headway
 from tests.e2e.conftest import marked, wait_until
 
 SCRIPT = """
@@ -29,11 +32,11 @@ if __name__ == "__main__":
 """
 
 
-def run(body: str) -> subprocess.Popen:
+def run(body: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen:
     """A script that has a client and does `body`."""
     script = SCRIPT.format(body=textwrap.indent(textwrap.dedent(body), "    ").strip())
     return subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script], stdout=stdout, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -117,6 +120,46 @@ def test_tasks_print_to_the_terminal_of_the_client_prefixed_or_not_at_all():
     assert "unheard" not in out + err
 
 
+def test_a_task_that_prints_without_end_to_a_stopped_client_fills_no_memory(
+    nothing_left: str, tmp_path: Path
+):
+    body = f"""
+    import pathlib
+    def shout():
+        pathlib.Path({str(tmp_path / "begun")!r}).touch()
+        while not pathlib.Path({str(tmp_path / "shout")!r}).exists():
+            time.sleep(0.01)
+        for _ in range(120):
+            print('x' * 1_000_000)
+    future = client.submit(shout)
+    print(client.connection_file, file=sys.stderr, flush=True)
+    future.result()
+    client.close()
+    """
+    with (tmp_path / "shown").open("w") as shown:
+        process = run(body, stdout=shown)
+    assert process.stderr is not None
+    path = process.stderr.readline().strip()
+    wait_until((tmp_path / "begun").exists, "the task to begin")
+    # Given a client that is stopped, as by Ctrl-Z
+    process.send_signal(signal.SIGSTOP)
+    try:
+        # When a task prints 120 MB
+        (tmp_path / "shout").touch()
+        with headway.Client(path, output=False) as witness:
+            wait_until(lambda: witness.statistics()["tasks"]["succeeded"] == 1, "it to end")
+        # Then the controller, which has heard all of it, has kept only some
+        (controller,) = [p for p in marked(nothing_left) if "headway.controller" in p.cmdline()]
+        assert controller.memory_info().rss < 110_000_000
+    finally:
+        process.send_signal(signal.SIGCONT)
+        _, err = process.communicate(timeout=60)
+    # And the client, once it goes on, says how much is missing
+    assert process.returncode == 0, err
+    assert "characters that tasks printed were dropped" in err
+    assert (tmp_path / "shown").stat().st_size < 60_000_000
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_a_fork_of_the_client_neither_uses_nor_ends_its_cluster():
     body = """
@@ -154,3 +197,28 @@ def test_very_many_submits_in_a_loop_neither_hang_nor_grow_the_clients_buffers()
     process = run(body)
     out, err = process.communicate(timeout=100)
     assert (out, process.returncode) == ("1\n", 0), err
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_million_submits_in_a_loop_keep_the_clients_buffers_within_the_window():
+    body = """
+    session, wire = client._link.session, headway.config.WireConfig()
+    most = [0] * 5
+    for n in range(1_000_000):
+        client.submit(int)
+        if not n % 200:
+            now = (len(session._asked), session.window_tasks, session.window_bytes,
+                   len(session._unacknowledged), len(session.released))
+            most = list(map(max, most, now))
+    assert client.options(priority=1).submit(abs, -1).result(timeout=50) == 1
+    asked, tasks, size, batches, released = most
+    assert 0 < tasks <= wire.window_tasks, most
+    assert asked <= wire.window_tasks, most
+    assert size <= wire.window_bytes, most
+    assert batches < 1_000, most      # each has a task at least; mostly some hundred
+    assert released < 250_000, most   # what has ended between two turns of the io thread
+    print('bounded')
+    """
+    process = run(body)
+    out, err = process.communicate(timeout=100)
+    assert (out, process.returncode) == ("bounded\n", 0), err

@@ -106,3 +106,25 @@ def test_an_engine_command_that_does_not_start_fails_the_tasks_and_says_why():
         pytest.raises(errors.StartError, match="/nonexistent/python"),
     ):
         client.submit(int).result(timeout=60)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_engines_that_can_not_be_replaced_are_a_warning_until_the_last_has_ended(
+    tmp_path, monkeypatch, caplog
+):
+    # Given a cluster whose working directory is deleted
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with headway.Client(engines=2) as client:
+        first, second = client.wait_for_engines(2)
+        monkeypatch.chdir(tmp_path)
+        folder.rmdir()
+        # When one engine dies, Then the other goes on, and the user is told
+        os.kill(first.pid, signal.SIGKILL)
+        wait_until(lambda: "do not start any more" in caplog.text, "the warning")
+        assert client.gather(client.map(abs, range(-20, 0)), timeout=30) == list(range(20, 0, -1))
+        # And when that has died too, nobody waits for ever
+        os.kill(second.pid, signal.SIGKILL)
+        with pytest.raises(errors.StartError, match=r"do not start any more: .*No such file"):
+            client.submit(time.sleep, 0).result(timeout=30)

@@ -67,6 +67,17 @@ def test_wire_limits_that_are_none_are_refused_before_anything_starts(nothing_le
         headway.Client(engines=1, wire=wrong)
 
 
+def test_the_largest_options_harm_no_other_task(nothing_left):
+    with headway.Client(engines=1, resources={"mem": 1 << 53}) as client:
+        other = client.submit(double, 1)
+        patient = client.options(timeout=sys.maxsize, run_timeout=1e15, priority=-(2**30))
+        assert patient.submit(double, 2).result(DEADLINE_S) == 4
+        assert client.options(resources={"mem": 2e12}).submit(double, 3).result(DEADLINE_S) == 6
+        with pytest.raises(ValueError, match=r"resources\['mem'\]=2e\+16 must be at most"):
+            client.options(resources={"mem": 2e16})
+        assert other.result(DEADLINE_S) == 2
+
+
 @pytest.mark.parametrize("wrong", ["soon", float("nan"), True, [1]])
 def test_a_time_to_wait_that_is_no_number_is_named(client: headway.Client, wrong):
     future = client.submit(double, 4)

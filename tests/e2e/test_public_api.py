@@ -107,6 +107,17 @@ def test_a_future_of_another_cluster_is_refused_where_it_is_given(client):
             client.options(after=foreign).submit(int)
 
 
+def test_a_target_is_waited_for_while_the_cluster_starts_and_one_that_never_comes_is_not():
+    with headway.Client(engines=2) as client:
+        # Nothing waits here for the engines to join
+        futures = [client.options(targets=f"e{n}").submit(abs, -n) for n in (1, 0)]
+        nowhere = client.options(targets="e2").submit(abs, -2)
+        with pytest.raises(errors.ImpossibleDependency, match=r"its targets \(e2\) are not here"):
+            nowhere.result(timeout=60)
+        assert client.gather(futures, timeout=60) == [1, 0]
+        assert [future.engine for future in futures] == ["e1", "e0"]
+
+
 def test_two_clients_of_one_cluster_share_its_tasks(client):
     with headway.Client(client.connection_file) as second:
         value = client.submit(operator.add, 1, 2)
@@ -209,6 +220,14 @@ def test_large_arguments_and_results_travel_whole(client):
     echo = client.submit(bytes, data)
     assert client.submit(len, echo).result() == len(data)
     assert echo.result() == data
+
+
+def test_a_large_argument_beside_a_large_input_arrives_on_an_engine_that_lives(client):
+    engines = {engine.id for engine in client.wait_for_engines(2)}
+    data = os.urandom(200_000)
+    echo = client.submit(bytes, data)
+    assert client.submit(operator.eq, data, echo).result(timeout=60) is True
+    assert {engine.id for engine in client.engines()} == engines
 
 
 def test_a_function_whose_global_was_bound_anew_is_sent_anew(client):

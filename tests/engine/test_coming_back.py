@@ -185,7 +185,7 @@ def test_what_comes_between_a_hello_and_its_welcome_is_void(durable, gate_file):
     durable.assign(engine, (pow, 2, 3), first=12)
     durable.say(engine.identity, m.GiveBack([10, 11, 12]))
     durable.wait_for(lambda: durable.messages(m.Returned))
-    assert [r.tasks for r in durable.messages(m.Returned)] == [[12]]
+    assert [[h.task for h in r.tasks] for r in durable.messages(m.Returned)] == [[12]]
     gate_file.touch()
     outcomes = durable.wait_outcomes(2)
     assert [(o.task, o.status) for o in outcomes] == [(1, ev.RAN), (2, ev.RAN)]

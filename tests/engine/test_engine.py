@@ -85,7 +85,7 @@ def test_tasks_behind_a_blocked_one_are_given_back_and_never_run(controller, gat
     controller.wait_running(engine, 1)
     controller.say(engine.identity, m.GiveBack([1, 2, 4, 9]))
     controller.wait_for(lambda: controller.messages(m.Returned))
-    assert [r.tasks for r in controller.messages(m.Returned)] == [[2, 4]]
+    assert controller.messages(m.Returned) == [m.Returned([m.Held(2, 1), m.Held(4, 1)], [1, 9])]
     gate_file.touch()
     assert [o.task for o in controller.wait_outcomes(2)] == [1, 3]
 
@@ -94,7 +94,7 @@ def test_asking_for_nothing_that_waits_is_answered_with_nothing(controller):
     [engine] = controller.start()
     controller.say(engine.identity, m.GiveBack([5]))
     controller.wait_for(lambda: controller.messages(m.Returned))
-    assert controller.messages(m.Returned)[0].tasks == []
+    assert controller.messages(m.Returned) == [m.Returned([], [5])]
 
 
 def test_stopped_tasks_are_dropped_or_interrupted_and_each_is_answered(controller, gate_file):

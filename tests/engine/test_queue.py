@@ -32,7 +32,7 @@ def test_tasks_begin_in_the_order_in_which_they_were_assigned():
 def test_what_was_given_back_does_not_begin():
     queue = TaskQueue()
     queue.append([item(1), item(2), item(3)])
-    assert queue.give_back([2, 9]) == [2]
+    assert queue.give_back([2, 9]) == ([Held(2, 1)], [9])
     assert begin_all(queue) == [(1, 1), (3, 1)]
 
 
@@ -40,7 +40,7 @@ def test_what_has_begun_is_not_given_back():
     queue = TaskQueue()
     queue.append([item(1), item(2)])
     queue.begin()
-    assert queue.give_back([1, 2]) == [2]
+    assert queue.give_back([1, 2]) == ([Held(2, 1)], [1])
 
 
 def test_a_task_that_comes_again_after_it_was_given_back_goes_to_the_end():
@@ -94,7 +94,7 @@ def test_each_task_is_either_begun_or_given_back_when_threads_race():
     thread = threading.Thread(target=lambda: begun.extend(begin_all(queue)))
     thread.start()
     for task in reversed(range(count)):
-        given_back += queue.give_back([task])
+        given_back += [held.task for held in queue.give_back([task])[0]]
     thread.join()
     # Then no task went both ways, and none was lost
     assert sorted([task for task, _ in begun] + given_back) == list(range(count))

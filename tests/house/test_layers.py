@@ -30,7 +30,7 @@ PICKLES = frozenset({"pickle", "cloudpickle", "marshal", "shelve", "dill"})
 SCHEDULING = words(
     """
     scheduler graph ready fair schemes index recall retry timers records explain invariants
-    statistics liveness placement commands
+    statistics liveness placement commands replay rows restore snapshot same
     """
 )
 
@@ -55,22 +55,29 @@ ROOMS = {
     "__main__": room("cli"),
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
     "collector": room(""),
+    "interpreter": room(""),
     "processes": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
     "wire": room("wire core config errors", "msgspec zmq cloudpickle"),
     "controller": room(
-        "controller collector processes core wire config errors",
+        "controller collector interpreter processes core wire config errors",
         "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,
     ),
-    "engine": room("engine core wire config errors", "msgspec zmq"),
-    "client": room("client core wire config errors", "msgspec zmq cloudpickle"),
+    "engine": room("engine interpreter core wire config errors", "msgspec zmq"),
+    "client": room("client interpreter core wire config errors", "msgspec zmq cloudpickle"),
     "doors": room("client doors errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector config errors",
         "ipyparallel jupyter_client tornado traitlets zmq msgspec",
+        forbidden=PICKLES,
+        schedules=True,
+    ),
+    "sim": room(
+        "sim client controller engine core wire config errors",
+        "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,
     ),

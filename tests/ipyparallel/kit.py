@@ -1,8 +1,8 @@
 """A task scheduler between peers that a test plays: a Hub, engines and clients on real sockets.
 
 What comes in is handed to the scheduler's own dispatch methods, signed by a real Session; what it
-sends is read from the sockets of those who should get it. Nothing waits for time to pass: where
-a timer is under test, `until` runs the event loop.
+sends is read from the sockets of those who should get it. Nothing waits for time to pass: the
+scheduler's clock can be put forward (`pass_time`), and `until` runs the event loop.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,7 @@ class Kit:
         self.hub_monitor.setsockopt(zmq.SUBSCRIBE, b"")
         self.hub_notifier = self._bound(zmq.PUB, "not")
         self.hub_query = self._bound(zmq.ROUTER, "reg")
+        self._ahead_s = 0.0
         has_control = traits.pop("has_control", False)
         self.control = self._bound(zmq.ROUTER, "control")
         self.scheduler = scheduler_class(
@@ -60,6 +62,7 @@ class Kit:
             query_stream=self._connected(zmq.DEALER, "reg"),
             control_stream=self._connected(zmq.DEALER, "control") if has_control else None,
             loop=self.loop,
+            clock=lambda: time.monotonic() + self._ahead_s,
             log=self.log,
             config=config,
             **traits,
@@ -69,6 +72,7 @@ class Kit:
         self.engines: dict[bytes, zmq.Socket[Any]] = {}
         self.requests: dict[str, SimpleNamespace] = {}
         self._sent: dict[bytes, list[str]] = defaultdict(list)
+        self._probes: dict[bytes, list[dict[str, Any]]] = defaultdict(list)
         self._replies: dict[str, list[SimpleNamespace]] = defaultdict(list)
         self.frames_sent: dict[str, list[list[bytes]]] = defaultdict(list)
         self.client(b"client")
@@ -125,6 +129,11 @@ class Kit:
 
         self.loop.run_sync(wait, timeout=DEADLINE_S)
 
+    def pass_time(self, seconds: float) -> None:
+        """So much time passes, and what has become due happens."""
+        self._ahead_s += seconds
+        self.scheduler._desk._turn()
+
     # --- peers ----------------------------------------------------------------------------------
 
     def client(self, ident: bytes) -> None:
@@ -150,6 +159,21 @@ class Kit:
     def unregister(self, uuid: str) -> None:
         """The Hub tells that an engine is gone."""
         self.notify("unregistration_notification", uuid)
+
+    def asked(self) -> int:
+        """How often the Hub was asked for its engines, since this was asked last."""
+        count = 0
+        while self.hub_query.poll(0):
+            _, *frames = self.hub_query.recv_multipart()
+            message = self.hub_session.deserialize(frames[1:])
+            assert message["header"]["msg_type"] == "connection_request"
+            count += 1
+        return count
+
+    def hub_answers(self, *uuids: str) -> None:
+        """The Hub lists its engines."""
+        content = {"status": "ok", "engines": {str(n): uuid for n, uuid in enumerate(uuids)}}
+        self.scheduler.dispatch_query_reply(self.message("connection_reply", content))
 
     def message(self, kind: str, content: dict[str, Any], **fields: Any) -> list[bytes]:
         """A signed message of no one in particular."""
@@ -180,10 +204,37 @@ class Kit:
             idents, rest = self.session.feed_identities(frames)
             message = self.session.deserialize(rest, content=False)
             msg_id = message["header"]["msg_id"]
+            if message["header"]["msg_type"] == "kernel_info_request":
+                self._probes[uuid.encode()].append(message["header"])
+                continue
             self._sent[uuid.encode()].append(msg_id)
             self.frames_sent[msg_id].append(frames)
             assert idents[0] == b"task_out"
         return self._sent[uuid.encode()]
+
+    def answer_probes(self, uuid: str) -> int:
+        """The engine answers all probes that it was sent. Returns how many."""
+        self.sent(uuid)
+        probes = self._probes.pop(uuid.encode(), [])
+        for header in probes:
+            message = self.session.msg("kernel_info_reply", content={}, parent=header)
+            self.scheduler.dispatch_result([uuid.encode(), *self.session.serialize(message)])
+        return len(probes)
+
+    def interrupts(self) -> list[str]:
+        """The engines that were to be interrupted since this was asked last. Their nannies confirm
+        it."""
+        interrupted = []
+        while self.control.poll(0):
+            route, engine, *frames = self.control.recv_multipart()
+            message = self.session.deserialize(frames[1:])
+            assert message["header"]["msg_type"] == "signal_request"
+            assert message["content"] == {"sig": "SIGINT"}
+            # So ipyparallel's nanny names its answer.
+            reply = self.session.msg("_request", {"status": "ok"}, parent=message["header"])
+            self.control.send_multipart([route, engine, *self.session.serialize(reply)])
+            interrupted.append(engine.decode())
+        return interrupted
 
     def where(self, msg_id: str) -> list[str]:
         """The engines that were sent the task, one entry for each time."""

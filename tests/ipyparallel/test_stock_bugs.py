@@ -261,6 +261,41 @@ def test_an_engine_that_comes_back_within_the_grace_keeps_its_tasks(kit):
     assert kit.where(kit.submit()) == ["a"]
 
 
+def test_tasks_of_a_dead_engine_are_tried_again_in_the_order_in_which_they_were_sent():
+    with Kit(hwm=3) as kit:
+        kit.engine("a")
+        tasks = [kit.submit(retries=1) for _ in range(5)]
+        kit.unregister("a")
+        kit.scheduler.handle_stranded_tasks(b"a")
+        kit.engine("b")
+        assert kit.sent("b") == tasks[:3]
+
+
+def test_a_late_abort_of_a_task_that_waits_for_another_try_ends_it(kit):
+    kit.engine("a")
+    task = kit.submit(retries=1)
+    kit.unregister("a")
+    kit.scheduler.handle_stranded_tasks(b"a")
+
+    kit.answer("a", task, "aborted")
+
+    assert kit.outcome(task) == "aborted"
+    kit.engine("b")
+    assert kit.sent("b") == []
+
+
+def test_a_late_refusal_does_not_become_the_reply(kit):
+    kit.engine("a")
+    task = kit.submit(retries=1)
+    kit.unregister("a")
+    kit.scheduler.handle_stranded_tasks(b"a")
+    kit.refuse("a", task)
+    kit.engine("b")
+    assert kit.sent("b") == [task]
+    kit.answer("b", task)
+    assert kit.outcome(task) == "ok"
+
+
 # --- aborts, retries, losses ----------------------------------------------------------------------
 
 
@@ -429,36 +464,18 @@ def test_cancel_of_queued_tasks(kit):
     assert waiting not in kit.sent("a")
 
 
-def test_run_timeout_interrupts_and_replies_with_task_timeout():
-    with Kit(has_control=True) as kit:
-        kit.engine("a")
-        task = kit.submit(run_timeout=0.01)
-        kit.until(lambda: kit.control.poll(0))
-        _, engine, *rest = kit.control.recv_multipart()
-        signal = kit.session.deserialize(rest[1:])
-        assert engine == b"a"
-        assert signal["header"]["msg_type"] == "signal_request"
-        assert signal["content"] == {"sig": "SIGINT"}
+def test_a_task_that_is_cancelled_while_it_waits_for_another_try_is_aborted(kit):
+    kit.engine("a", "b")
+    blocker = kit.submit(targets=["b"])
+    task = kit.submit(targets=["a", "b"], retries=1)
+    kit.answer("a", task, "error")  # b is busy, and a is out of question
 
-        kit.answer("a", task, "error")  # a KeyboardInterrupt
+    ask = kit.session.msg("cancel_request", content={"msg_ids": [task]})
+    kit.scheduler.dispatch_submission([b"client", *kit.session.serialize(ask)])
 
-        assert kit.outcome(task) == "TaskTimeout"
-        assert kit.where(kit.submit()) == ["a"]
-
-
-def test_run_timeout_without_a_way_to_interrupt_gives_the_task_up_and_spares_the_engine():
-    with Kit() as kit:
-        kit.engine("a")
-        task = kit.submit(run_timeout=0.01)
-        kit.until(lambda: kit.outcome(task))
-        assert kit.outcome(task) == "TaskTimeout"
-        other = kit.submit()
-        assert kit.sent("a") == [task]  # it still runs there
-
-        kit.answer("a", task)
-
-        assert kit.sent("a") == [task, other]
-        assert kit.outcome(task) == "TaskTimeout"
+    assert kit.outcome(task) == "aborted"
+    kit.answer("b", blocker)
+    assert kit.sent("b") == [blocker]
 
 
 # --- bad input ------------------------------------------------------------------------------------

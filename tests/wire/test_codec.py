@@ -60,7 +60,8 @@ EXAMPLES: list[Any] = [
     m.ClientHello(1, "session", pid=9, host="here", want_output=False),
     m.EngineHello(1, "token", "nanny", 10, "here", {"gpu": 2.0}),
     m.NannyHello(1, "token", 11, "here"),
-    m.Welcome(1, "cluster", 2, 3, 1.0, 15.0),
+    m.Welcome(1, "cluster", 2, 3, 1.0, 15.0, 7, 60.0, 2),
+    m.WhoAreYou(),
     m.Refused("another version"),
     m.Ping(),
     m.Bye("done"),
@@ -74,9 +75,11 @@ EXAMPLES: list[Any] = [
         ],
         {DIGEST: b"function"},
     ),
-    m.Release([1, 2], [DIGEST]),
-    m.Cancel([1 << 40 | 1]),
+    m.Release(2, [1, 2], [DIGEST]),
+    m.Cancel(3, [1 << 40 | 1], queued_only=True),
+    m.Resume([1 << 40 | 1]),
     m.Ask(1, "explain", 7),
+    m.Shown(3),
     m.Shutdown(),
     m.Accepted(12),
     m.Results(
@@ -97,12 +100,13 @@ EXAMPLES: list[Any] = [
     m.GiveBack([1, 2]),
     m.StopTasks([3]),
     m.Outcomes(
+        1,
         [
             Outcome(1, 1, 0, b"value", 1.0, 2.0),
             Outcome(2, 1, 1, b"error", 1.0, 2.0, ErrorInfo(["builtins.ValueError"], "no")),
-        ]
+        ],
     ),
-    m.Returned([4]),
+    m.Returned([m.Held(4, 1)], [5, 6]),
     m.Heartbeat([m.Vitals("token", 7, 1.5, 1 << 33), m.Vitals("other", None, 0.0, 0)]),
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),
@@ -173,6 +177,17 @@ def test_large_and_small_payloads_come_back_in_their_places(tasks):
     assert len(frames) == 1 + sum(len(payload) > 20 for _, payload in tasks)
 
 
+def test_small_payloads_beyond_a_sum_have_frames_of_their_own():
+    batch = codec.Batch(inline_bytes_max=20, inline_sum_max=50)
+    payloads = [b"a" * 20, b"b" * 20, b"c" * 20, b"d" * 10, b"e", b""]
+    specs = [TaskSpec(n, 0, batch.place(payload)) for n, payload in enumerate(payloads)]
+    assert [spec.payload for spec in specs] == [payloads[0], payloads[1], 0, payloads[3], 1, b""]
+    message = codec.from_client().decode(
+        codec.encode(m.Submit(1, [DIGEST], [], specs), batch.large)
+    )
+    assert [spec.payload for spec in message.tasks] == payloads
+
+
 def test_large_functions_arguments_and_inputs_of_an_assignment_come_back():
     batch = codec.Batch(inline_bytes_max=0)
     assigned = m.Assigned(
@@ -196,7 +211,7 @@ def test_large_functions_arguments_and_inputs_of_an_assignment_come_back():
     [
         (
             codec.from_engine(),
-            m.Outcomes([Outcome(1, 1, 0, 0), Outcome(2, 1, 0, b"small"), Outcome(3, 1, 0, 1)]),
+            m.Outcomes(1, [Outcome(1, 1, 0, 0), Outcome(2, 1, 0, b"small"), Outcome(3, 1, 0, 1)]),
             lambda decoded: [outcome.payload for outcome in decoded.outcomes],
         ),
         (

@@ -122,6 +122,18 @@ def test_secrets_are_not_in_the_repr():
     assert KEYS.server_secret not in repr(KEYS)
 
 
+def test_a_connection_file_is_removed_only_while_it_is_the_one_that_was_written(tmp_path):
+    path = tmp_path / "c.json"
+    connection.remove_connection_file(path, INFO)  # nothing is there: no error
+    for others in (json.dumps(dataclasses.asdict(INFO) | {"cluster": "later"}), "garbage"):
+        path.write_text(others)
+        connection.remove_connection_file(path, INFO)
+        assert path.read_text() == others
+    connection.write_connection_file(path, INFO)
+    connection.remove_connection_file(path, INFO)
+    assert not path.exists()
+
+
 GOOD = dataclasses.asdict(INFO)
 
 

@@ -69,6 +69,13 @@ class Net:
         self.closers.append(lambda: dealer.close(linger=0))
         return dealer
 
+    def connect_once(
+        self, info: ConnectionInfo, identity: bytes = b"peer", **options: Any
+    ) -> tuple[zmq.Socket[bytes], endpoint.Monitor]:
+        dealer, monitor = endpoint.connect_once(self.peers_context, info, identity, WIRE, **options)
+        self.closers += [lambda: dealer.close(linger=0), monitor.close]
+        return dealer, monitor
+
     def connect_without_keys(self, info: ConnectionInfo) -> zmq.Socket[bytes]:
         dealer = self.peers_context.socket(zmq.DEALER)
         self.closers.append(lambda: dealer.close(linger=0))
@@ -328,7 +335,108 @@ def test_keys_are_new_each_time():
     assert {len(key) for pair in keys for key in pair} == {40}
 
 
+# --- connections that are lost ------------------------------------------------------------------
+
+
+def wait_connection(monitor: endpoint.Monitor) -> None:
+    def is_there() -> bool:
+        monitor.look()
+        return monitor.is_connected
+
+    wait_until(is_there)
+
+
+def wait_end(monitor: endpoint.Monitor) -> None:
+    def has_ended() -> bool:
+        monitor.look()
+        return monitor.has_ended
+
+    wait_until(has_ended)
+
+
+@pytest.fixture(params=["ipc", "tcp"])
+def cluster_at(request, network, socket_dir) -> tuple[str, endpoint.Keys | None]:
+    """The address of a cluster, and its keys: each time it binds, it is that."""
+    if request.param == "ipc":
+        return f"ipc://{socket_dir / 'controller.sock'}", None
+    network.authenticate()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{free.getsockname()[1]}", KEYS
+
+
+def test_the_monitor_of_one_connection_has_missed_nothing(network, cluster_at):
+    # Given a controller that answers as fast as it can
+    router, info = network.bind(*cluster_at)
+    for n in range(20):
+        dealer, monitor = network.connect_once(info, b"peer%d" % n)
+        # When it is heard
+        assert_talks(router, dealer, b"peer%d" % n)
+        # Then the monitor knows of the connection
+        monitor.look()
+        assert (monitor.is_connected, monitor.has_ended) == (True, False)
+        assert monitor.handshake_failure() is None
+
+
+def test_what_came_before_the_end_of_a_connection_can_be_received_after_it(network, cluster_at):
+    router, info = network.bind(*cluster_at)
+    dealer, monitor = network.connect_once(info)
+    assert_talks(router, dealer, b"peer")
+    # When the controller says much, and ends
+    words = [b"%d" % n for n in range(1000)]
+    for word in words:
+        router.send_multipart([b"peer", word])
+    router.close(linger=DEADLINE_S * 1000)
+    wait_end(monitor)
+    # Then all of it has come
+    assert [dealer.recv(zmq.NOBLOCK) for _ in words] == words
+
+
+def test_what_was_not_sent_on_one_connection_is_not_sent_on_the_next(network, cluster_at):
+    # Given a peer that goes on sending when its controller has ended
+    router, info = network.bind(*cluster_at)
+    dealer, monitor = network.connect_once(info)
+    assert_talks(router, dealer, b"peer")
+    router.close(linger=0)
+    wait_end(monitor)
+    dealer.send(b"too late")
+    # When another controller is there, and the peer begins another connection
+    router, _ = network.bind(*cluster_at)
+    monitor.close()
+    dealer.close(linger=0)
+    dealer, _ = network.connect_once(info)
+    # Then that is what this one hears of
+    assert_talks(router, dealer, b"peer")
+
+
+def test_an_attempt_that_meets_nobody_ends(network, cluster_at):
+    router, info = network.bind(*cluster_at)
+    router.close(linger=0)
+    _, monitor = network.connect_once(info)
+    wait_end(monitor)
+    assert not monitor.is_connected
+    assert monitor.handshake_failure() is None
+
+
+def test_an_attempt_at_a_local_cluster_that_is_gone_raises_if_it_is_told_to(network, socket_dir):
+    info = ConnectionInfo("demo", f"ipc://{socket_dir / 'controller.sock'}")
+    with pytest.raises(ConnectionLost, match="the cluster demo is gone: no socket at"):
+        network.connect_once(info, must_listen=True)
+
+
 # --- limits, and clusters that are gone ---------------------------------------------------------
+
+
+def test_a_frame_of_just_the_size_that_may_travel_arrives_also_encrypted(network):
+    network.authenticate()
+    small = dataclasses.replace(WIRE, frame_bytes_max=1_000)
+    router, info = network.bind(wire=small)
+    dealer = network.connect(info, b"peer", wire=small)
+    assert_talks(router, dealer, b"peer")
+    dealer.send(b"x" * 1_000)
+    assert receive(router) == [b"peer", b"x" * 1_000]
+    router.send_multipart([b"peer", b"y" * 1_000])
+    assert receive(dealer) == [b"y" * 1_000]
 
 
 def test_a_frame_that_is_too_large_costs_its_sender_the_connection_and_nothing_else(network):
@@ -370,6 +478,8 @@ def test_an_address_that_is_none_is_told(network):
         network.connect(dataclasses.replace(INFO, address="tcp://127.0.0.1:nonsense"))
     with pytest.raises(ConnectionLost, match="can't connect to"):
         network.connect(dataclasses.replace(INFO, server_key="x" * 39))
+    with pytest.raises(ConnectionLost, match=r"can't connect to tcp://127.0.0.1:nonsense: "):
+        network.connect_once(dataclasses.replace(INFO, address="tcp://127.0.0.1:nonsense"))
 
 
 def test_a_controller_that_starts_later_at_its_address_is_found(network, socket_dir):

@@ -12,7 +12,6 @@ small machine it would take their time.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import headway
 from headway.cli import demo_tables, survey, survey_tasks
 from headway.cli.chrome_trace import Span, chrome_trace
+from headway.client.cluster import available_cores
 
 #: How often the progress is looked at; and how often it is told where nothing can be redrawn.
 LOOK_EVERY_S = 0.1
@@ -96,7 +96,7 @@ def run(settings: Settings, console: Console) -> int:
         f" in {len(survey.files_by_package(paths)):,} packages",
         soft_wrap=True,
     )
-    engines = settings.engines or _cores()
+    engines = settings.engines or available_cores()
     outcome = _survey_on_engines(engines, folder, paths, console)
     if settings.trace is not None:
         settings.trace.write_text(json.dumps(chrome_trace(outcome.spans)), encoding="utf-8")
@@ -126,13 +126,6 @@ def _some(paths: Sequence[str], limit: int | None) -> list[str]:
     if limit is None or limit >= len(paths):
         return list(paths)
     return [paths[index * len(paths) // limit] for index in range(limit)]
-
-
-def _cores() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _survey_on_engines(

@@ -109,6 +109,25 @@ def demo(
     raise typer.Exit(code)
 
 
+Durability = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW",
+        help="What was acknowledged survives: off: nothing; normal: the end of the controller; "
+        "full: also that of the host.",
+    ),
+]
+JournalPath = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="Where that is written. One that a controller left is taken over.",
+        show_default="in the cluster's own directory",
+    ),
+]
+
+
 @app.command()
 def start(
     engines: Annotated[
@@ -153,23 +172,8 @@ def start(
         list[str] | None,
         typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
     ] = None,
-    durability: Annotated[
-        str,
-        typer.Option(
-            metavar="HOW",
-            help="What was acknowledged survives: off: nothing; normal: the end of the controller; "
-            "full: also that of the host.",
-        ),
-    ] = "normal",
-    journal: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            dir_okay=False,
-            help="Where that is written. One that a controller left is taken over.",
-            show_default="in the cluster's own directory",
-        ),
-    ] = None,
+    durability: Durability = "normal",
+    journal: JournalPath = None,
 ) -> None:
     """Start a cluster that stays, in the foreground, until Ctrl-C.
 

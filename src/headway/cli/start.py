@@ -15,10 +15,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from headway.client.cluster import available_cores
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
+from headway.core.events import AMOUNT_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,23 @@ def parse_resources(texts: list[str]) -> dict[str, float]:
             number = float(amount)
         except ValueError:
             number = -1.0
-        if not (name and equals and 0 <= number <= 1e12):
-            raise ValueError(f"--resource {text}: expected NAME=AMOUNT, such as gpu=2")
+        if not (name and equals and 0 <= number <= AMOUNT_MAX):
+            raise ValueError(
+                f"--resource {text}: expected NAME=AMOUNT, such as gpu=2, "
+                f"of at most {AMOUNT_MAX:,.0f}"
+            )
         found[name] = number
     return found
 
 
-def run(options: StartOptions, console: Console) -> None:
-    """Serve until told to stop."""
-    settings = Settings(
-        engines=(os.cpu_count() or 1) if options.engines is None else options.engines,
+def settings_of(options: StartOptions) -> Settings:
+    """What the controller is started with.
+
+    Raises:
+        ValueError: --hwm or --resource is not of its form.
+    """
+    return Settings(
+        engines=available_cores() if options.engines is None else options.engines,
         hwm=parse_hwm(options.hwm),
         scheme=options.scheme,
         resources=parse_resources(options.resources),
@@ -84,6 +93,11 @@ def run(options: StartOptions, console: Console) -> None:
         durability=options.durability,
         journal=str(options.journal) if options.journal is not None else None,
     )
+
+
+def run(options: StartOptions, console: Console) -> None:
+    """Serve until told to stop."""
+    settings = settings_of(options)
 
     def on_ready(path: Path, journal: Path | None) -> None:
         console.print(f"connection file: {path}", soft_wrap=True)

@@ -18,7 +18,7 @@ from headway import errors
 from headway.client import cluster, dependency, options
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
-from headway.client.link import Link
+from headway.client.link import ANSWER_S, Link
 from headway.client.options import EngineInfo
 from headway.client.session import Function
 from headway.client.view import View, wait_accepted
@@ -35,6 +35,9 @@ _CANCEL_WAIT_S = 2.0
 
 #: States in which nothing more comes of a cancel.
 _BEYOND_CANCEL = frozenset({"succeeded", "failed", "impossible", "timed_out", "lost"})
+
+#: States in which a task may have begun.
+_ON_ENGINE = frozenset({"assigned", "running"})
 
 
 class Client:
@@ -54,6 +57,11 @@ class Client:
         python: the command of the engines' interpreter; default: the one that runs this.
         timeout_s: seconds to start and to connect.
         name: of the embedded cluster, for other clients to connect to it.
+        durability: whether the embedded cluster survives the death of its controller: "off"
+            (default), "normal", or "full", which writes each step to the disk before it counts.
+            It is started again, engines go on, and futures resolve.
+        journal: the file in which a durable controller keeps what it must not forget. It stays
+            when the cluster has ended. Default: one that goes with the cluster.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -76,6 +84,8 @@ class Client:
         python: str | Sequence[str] | None = None,
         timeout_s: float = 30.0,
         name: str | None = None,
+        durability: str | None = None,
+        journal: str | os.PathLike[str] | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -89,34 +99,36 @@ class Client:
             "resources": resources,
             "python": python,
             "name": name,
+            "durability": durability,
+            "journal": journal,
         }
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
-        process = None
-        if where is None:
-            process = cluster.start(cluster_options, timeout_s)
+        process = link = None
         try:
+            if where is None:
+                process = cluster.embedded(cluster_options)
+                process.start(timeout_s)
             self.connection_file = (
                 process.connection_file if process else find_connection_file(where)
             )
             info = read_connection_file(self.connection_file)
-            self._link = Link(
+            self._link = link = Link(
                 info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s
             )
-        except BaseException:
+            self._wire = wire
+            self._functions = FunctionCache()
+            #: Nodes whose futures are gone; futures append to it as they go.
+            self._released = link.session.released
+            # Runs when the last reference, those in open futures included, has gone.
+            weakref.finalize(self, link.request_stop).atexit = False
+            link.start()
+            link.wait_welcomed()
+        except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
+            if link is not None:
+                link.close()
             if process is not None:
                 process.stop(grace_s=0.0)
-            raise
-        self._wire = wire
-        self._functions = FunctionCache()
-        #: Nodes whose futures are gone; futures append to it as they go.
-        self._released = self._link.session.released
-        # Runs when the last reference, those in open futures included, has gone.
-        weakref.finalize(self, self._link.request_stop).atexit = False
-        try:
-            self._link.wait_welcomed()
-        except BaseException:
-            self._link.close()
             raise
 
     def __repr__(self) -> str:
@@ -177,7 +189,8 @@ class Client:
             after: run after these tasks: a Future, Group, id, Dependency, or a list of those.
             follow: run only on an engine on which these tasks ran.
             targets: engines that may run it: "e0", a number, an EngineInfo, or a list of those.
-            wait_for_engines: wait for an engine that may run it, instead of failing.
+            wait_for_engines: wait for an engine that may run it, instead of failing. One that
+                the cluster is still starting is waited for in any case.
             timeout: seconds that it may wait in the queue.
             run_timeout: seconds that one run may take.
             retries: how often to try again when it raises.
@@ -229,18 +242,21 @@ class Client:
                 raise TypeError(f"gather takes futures, not {future!r}")
         return results
 
-    def cancel(self, futures: Any) -> list[bool]:
+    def cancel(self, futures: Any, *, queued_only: bool = False) -> list[bool]:
         """Cancel tasks, given as futures or ids. One that runs gets a KeyboardInterrupt.
+
+        With `queued_only` those that have begun are left alone.
 
         Returns, in order, whether each is cancelled. Waits some seconds for that at most: a task
         that ignores the interrupt goes on, and False says so. In a callback, or under an event
         loop, it does not wait at all: there, True says that the wish was sent.
         """
+        queued_only = options.flag("queued_only", queued_only)
         if isinstance(futures, Future | str | int):
             futures = [futures]
         if not isinstance(futures, Iterable):
             raise TypeError(f"cancel takes futures or ids of tasks, not {futures!r}")
-        return self._cancel([self._as_future(entry) for entry in futures])
+        return self._cancel([self._as_future(entry) for entry in futures], queued_only)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -384,15 +400,20 @@ class Client:
     def _check_may_wait(self, future: Future[Any]) -> None:
         self._link.check_may_wait(f"task {future.id}")
 
-    def _ask_state(self, future: Future[Any]) -> str:
+    def _ask_state(self, future: Future[Any], timeout_s: float = ANSWER_S) -> str:
         """The state of an open task; "" if it can't be asked, or is not known (yet, any more)."""
-        if self._link.is_io_thread or self._link.refusal is not None:
-            return ""
+        return str(self._ask_task(future, timeout_s).get("state", ""))
+
+    def _ask_task(self, future: Future[Any], timeout_s: float) -> dict[str, Any]:
+        """What the controller knows of an open task; {} where `_ask_state` is ""."""
+        link = self._link
+        if link.is_io_thread or link.is_away or link.refusal is not None:
+            return {}
         try:
-            state = str(self._link.ask("task", future.node)["state"])
+            facts: dict[str, Any] = link.ask("task", future.node, timeout_s)
         except errors.HeadwayError:
-            return ""
-        return "" if state == "unknown" else state
+            return {}
+        return {} if facts["state"] == "unknown" else facts
 
     def _as_future(self, entry: Any) -> Future[Any]:
         """The future that `entry` names; one that is not ours to know is made for the purpose."""
@@ -406,27 +427,31 @@ class Client:
         stranger.node = node
         return stranger
 
-    def _cancel(self, futures: Sequence[Future[Any]]) -> list[bool]:
+    def _cancel(self, futures: Sequence[Future[Any]], queued_only: bool) -> list[bool]:
         own = [future for future in futures if future._client is self and not future.done()]
         if own:
-            self._link.cancel([future.node for future in own])
+            self._link.cancel([future.node for future in own], queued_only)
         for future in futures:
             if future._client is not self:
-                future.cancel()
+                future._client._cancel([future], queued_only)
         if self._link.is_io_thread or asyncio._get_running_loop() is not None:
             return [future.cancelled() or not future.done() for future in futures]
         deadline_at = time.monotonic() + _CANCEL_WAIT_S
-        return [self._wait_cancelled(future, deadline_at) for future in futures]
+        return [self._wait_cancelled(future, queued_only, deadline_at) for future in futures]
 
-    def _wait_cancelled(self, future: Future[Any], deadline_at: float) -> bool:
+    def _wait_cancelled(self, future: Future[Any], queued_only: bool, deadline_at: float) -> bool:
         """Wait until it is known whether `future` was cancelled."""
         step_s = 0.005
         while not future.done():
-            state = self._ask_state(future)
+            left_s = deadline_at - time.monotonic()
+            facts = self._ask_task(future, max(left_s, step_s))
+            state = facts.get("state", "")
             if state == "cancelled" and isinstance(future, _Stranger):
                 return True
             if state in _BEYOND_CANCEL or (isinstance(future, _Stranger) and not state):
                 break
+            if queued_only and state in _ON_ENGINE and not facts.get("asked_back"):
+                break  # it has begun
             left_s = deadline_at - time.monotonic()
             if left_s <= 0:
                 break

@@ -23,6 +23,9 @@ SCHEMES = ("leastload", "lru", "twobin", "weighted", "plainrandom")
 
 _USER_SCHEME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
+#: What survives: nothing; the controller's end; also the host's.
+DURABILITIES = ("off", "normal", "full")
+
 #: More engines than any host has use for: a mistake, better said than done.
 _ENGINES_MAX = 10_000
 
@@ -65,14 +68,13 @@ def check_timeout(timeout_s: Any) -> float:
     return checked
 
 
-def start(cluster_options: Mapping[str, Any], timeout_s: float) -> ControllerProcess:
-    """Start an embedded cluster.
+def embedded(cluster_options: Mapping[str, Any]) -> ControllerProcess:
+    """The controller of an embedded cluster, to be started.
 
     Raises:
         TypeError, ValueError: an option is wrong.
-        StartError: it does not start.
     """
-    return ControllerProcess(settings(cluster_options), timeout_s)
+    return ControllerProcess(settings(cluster_options))
 
 
 def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +84,7 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
     name = cluster_options["name"]
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name={name!r} is not a string")
+    durability = _durability(cluster_options["durability"])
     return {
         "engines": _engines(cluster_options["engines"]),
         "hwm": _hwm(hwm),
@@ -94,6 +97,8 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
         "cwd": os.getcwd(),
         "name": name,
         "listen": None,
+        "durability": durability,
+        "journal": _journal(cluster_options["journal"], durability),
     }
 
 
@@ -132,6 +137,35 @@ def _scheme(value: Any) -> str:
             f"scheme={value!r} is none of {', '.join(SCHEMES)}, and not 'module:function'"
         )
     return value
+
+
+def _durability(value: Any) -> str:
+    if value is None:
+        return DURABILITIES[0]
+    if not isinstance(value, str):
+        raise TypeError(f"durability={value!r} is not a string")
+    if value not in DURABILITIES:
+        raise ValueError(f"durability={value!r} is none of {', '.join(DURABILITIES)}")
+    return value
+
+
+def _journal(value: Any, durability: str) -> str | None:
+    """The absolute path of the journal; None for one that goes with the cluster."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"journal={value!r} is not a path")
+    if durability == DURABILITIES[0]:
+        raise ValueError(
+            f"journal={value!r} is written with durability='normal' or 'full', and not without"
+        )
+    path = os.fspath(value)
+    if not path or "\0" in path or os.path.isdir(path):
+        raise ValueError(f"journal={value!r} is not the path of a file")
+    path = os.path.abspath(path)
+    if not os.path.isdir(os.path.dirname(path)):
+        raise ValueError(f"journal={value!r}: there is no directory {os.path.dirname(path)}")
+    return path
 
 
 def _command(value: Any) -> list[str]:

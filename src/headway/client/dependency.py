@@ -55,8 +55,10 @@ class Dependency:
         self.tasks: tuple[Any, ...] = tuple(_flatten(tasks, "Dependency(tasks)"))
         if on not in _ON:
             raise ValueError(f"on={on!r} is none of 'success', 'failure', 'done'")
-        if need not in ("all", "any") and (isinstance(need, bool) or not isinstance(need, int)):
-            raise TypeError(f"need={need!r} is none of 'all', 'any', or a number of tasks")
+        if need not in ("all", "any"):
+            if isinstance(need, bool) or not hasattr(need, "__index__"):
+                raise TypeError(f"need={need!r} is none of 'all', 'any', or a number of tasks")
+            need = int(need)  # of numpy, of a class of the user's: only a plain one travels
         count = sum(len(task) if isinstance(task, Group) else 1 for task in self.tasks)
         if isinstance(need, int) and not 1 <= need <= count:
             raise ValueError(f"need={need} of {count} task{'' if count == 1 else 's'}")
@@ -190,7 +192,7 @@ def _entry(value: Any, option: str) -> Any:
 def _parse(name: str | int) -> TaskId | str:
     """The id that `name` writes, or, in words, why it is none."""
     if isinstance(name, int):
-        return TaskId(name) if 0 < name <= _TASK_ID_MAX else f"{name} is not a task id"
+        return TaskId(int(name)) if 0 < name <= _TASK_ID_MAX else f"{name} is not a task id"
     try:
         node = parse_task_id(name)
     except ValueError as error:

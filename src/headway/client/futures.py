@@ -60,6 +60,7 @@ _EXCEPTION_OF: dict[str, type[errors.HeadwayError]] = {
     problems.KIND_RUN_TIMEOUT: errors.TaskTimeout,
     problems.KIND_CANCELLED: errors.TaskCancelled,
     problems.KIND_LOST: errors.EngineError,
+    problems.KIND_TOO_LARGE: errors.SerializationError,
     KIND_CONNECTION: errors.ConnectionLost,
     KIND_PROTOCOL: errors.ProtocolError,
     KIND_START: errors.StartError,
@@ -114,6 +115,8 @@ class Future(concurrent.futures.Future[T]):
     _end: Result | None = None
     _cond: threading.Condition | None = None
     _is_loaded = False
+    #: Whether `cancel` interrupts the task if it runs. Not if an Executor made it: PEP 3148.
+    cancel_interrupts = True
     #: What its options call it, or "".
     label = ""
     #: The task's id as a number; 0 until it is submitted.
@@ -146,7 +149,8 @@ class Future(concurrent.futures.Future[T]):
     def state(self) -> str:
         """Where the task is: "waiting", "ready", "assigned", "running", or how it ended.
 
-        While the task is not done this asks the controller; "pending" if it can't be asked.
+        While the task is not done this asks the controller; "pending" if it can't be asked, or
+        is away.
         """
         return self._final_state or self._client._ask_state(self) or self._final_state or "pending"
 
@@ -182,12 +186,15 @@ class Future(concurrent.futures.Future[T]):
         return self._state in _DONE and self._state != _FINISHED
 
     def cancel(self) -> bool:
-        """Cancel the task, unless it is done or runs; returns whether it was cancelled.
+        """Cancel the task, unless it is done; returns whether it was cancelled.
 
-        Waits for the controller's answer, a second or so at most. In a callback, or in a thread
-        that runs an event loop, it does not wait: there, True says that the wish was sent.
+        One that runs is interrupted: it gets a KeyboardInterrupt. If an Executor made it, it is
+        left alone instead, and False is returned, as `concurrent.futures` has it.
+
+        Waits some seconds at most to learn how it went. In a callback, or in a thread that runs
+        an event loop, it does not wait: there, True says that the wish was sent.
         """
-        return self._client._cancel([self])[0]
+        return self._client._cancel([self], queued_only=not self.cancel_interrupts)[0]
 
     def result(self, timeout: float | None = None) -> T:
         """The task's value; waits for it.

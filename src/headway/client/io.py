@@ -1,8 +1,11 @@
 """The background thread of a client: the one owner of the socket.
 
-It alone sends, hears, settles futures and runs their callbacks. In each turn it hears what has
-arrived, sends what waits, and sees to it that the controller and, where that is ours, its
-process are alive.
+It alone sends, hears, settles futures and runs their callbacks. In each turn it looks at the
+connection, hears what has arrived, sends what waits, and sees to it that the controller and,
+where that is ours, its process are alive.
+
+When the connection was lost, or the controller asks who we are, it says hello again. From then
+until it is welcomed it sends nothing else, and hears only what decides whether it will be.
 
 What this file must not know: what a task's payload means.
 """
@@ -14,7 +17,6 @@ import logging
 import os
 import socket as net
 import time
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +31,13 @@ from headway.client.futures import (
     KIND_START,
     settle,
 )
+from headway.client.line import Line
 from headway.client.printing import Printer
-from headway.client.spawn import ControllerProcess
+from headway.client.watch import Watch
 from headway.core.events import TaskId
 from headway.core.problems import KIND_CANCELLED, Problem
 from headway.wire import codec
 from headway.wire import messages as m
-from headway.wire.endpoint import Monitor, connect_dealer
 
 if TYPE_CHECKING:
     from headway.client.link import Link
@@ -45,8 +47,8 @@ _log = logging.getLogger("headway.client")
 #: Messages heard in one turn, before what waits is sent.
 _HEARD_MAX = 100
 
-#: Seconds between looks at the controller's process, where the system does not tell of its end.
-_PROCESS_POLL_S = 0.5
+#: What is heard while the controller is away: all else belongs to what was before.
+_HEARD_AWAY = frozenset({m.Welcome, m.Refused, m.WhoAreYou, m.Ping, m.Bye})
 
 
 class IoThread:
@@ -54,14 +56,19 @@ class IoThread:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._presence = link.presence
         self._heartbeat_s = link.wire.heartbeat_s
-        self._heartbeat_timeout_s = link.wire.heartbeat_timeout_s
-        self._heard_at = self._sent_at = self._polled_at = self._turned_at = time.monotonic()
+        self._began_at = time.monotonic()
+        self._heard_at = self._sent_at = self._turned_at = self._began_at
         self._printer = Printer(self._label_of)
+        #: Outputs shown, of which the controller was not told yet.
+        self._shown = 0
         self._decoder = codec.to_client()
-        self._dealer: zmq.Socket[bytes] | None = None
+        self._poller = zmq.Poller()
+        self._line: Line | None = None
         self._on: dict[type, Callable[[Any], None]] = {
             m.Welcome: self._on_welcome,
+            m.WhoAreYou: lambda _: self._say_hello(),
             m.Refused: self._on_refused,
             m.Accepted: self._on_accepted,
             m.Results: self._on_results,
@@ -74,6 +81,7 @@ class IoThread:
 
     def run(self) -> None:
         """Serve until it is over, then close everything."""
+        self._link.began.set()
         context: zmq.Context[zmq.Socket[bytes]] | None = None
         try:
             context = zmq.Context()
@@ -97,54 +105,45 @@ class IoThread:
 
     def _serve(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         link = self._link
-        token = uuid.uuid4().hex
-        self._dealer = dealer = connect_dealer(
-            context, link.info, b"client-" + token.encode(), link.wire
-        )
-        monitor = Monitor(dealer)
-        poller = zmq.Poller()
-        poller.register(dealer, zmq.POLLIN)
-        poller.register(link.wake_reader.fileno(), zmq.POLLIN)
-        poller.register(monitor.socket, zmq.POLLIN)
-        if link.process is not None:
-            poller.register(link.process.stderr_fd, zmq.POLLIN)
-            if link.process.end_fd is not None:
-                poller.register(link.process.end_fd, zmq.POLLIN)
-        host = net.gethostname()
-        self._send(m.ClientHello(m.VERSION, token, os.getpid(), host, link.want_output))
-        began_at = time.monotonic()
-        try:
-            while link.refusal is None and not link.is_stopping:
-                heard = self._hear(dealer)
-                self._send_waiting()
-                self._check_life(heard, monitor, began_at)
-                if link.number and not monitor.socket.closed:
-                    # ZeroMQ's own reconnects are not for us to hear of.
-                    poller.unregister(monitor.socket)
-                    monitor.close()
-                if not heard:
-                    self._sleep(poller)
-        finally:
-            monitor.close()
+        self._poller.register(link.wake_reader.fileno(), zmq.POLLIN)
+        watch = Watch(link.process, self._poller) if link.process is not None else None
+        self._line = line = Line(context, link.info, link.wire, self._poller)
+        while link.refusal is None and not link.is_stopping:
+            self._look_at(line)
+            heard = self._hear(line)
+            self._send_waiting()
+            self._check_life(line, heard)
+            if watch is not None:
+                self._check_process(watch, line)
+            if not heard:
+                self._sleep(line, watch)
 
-    def _hear(self, dealer: zmq.Socket[bytes]) -> bool:
+    # --- hearing and sending --------------------------------------------------------------------
+
+    def _hear(self, line: Line) -> bool:
         """Hear what has arrived; whether anything had."""
         heard = 0
         while heard < _HEARD_MAX and self._link.refusal is None:
-            try:
-                frames = dealer.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            frames = line.receive()
+            if frames is None:
                 break
             message = self._decoder.decode(frames)
-            self._on[type(message)](message)
+            kind = type(message)
+            if self._presence.is_here or kind in _HEARD_AWAY:
+                self._on[kind](message)
             heard += 1
         if heard:
             self._heard_at = time.monotonic()
         return heard > 0
 
     def _send_waiting(self) -> None:
+        if not self._presence.is_here:
+            return
+        if self._shown:
+            self._send(m.Shown(self._shown))
+            self._shown = 0
         session = self._link.session
-        if not (session.has_waiting or session.released) or not self._link.number:
+        if not (session.has_waiting or session.released):
             return
         with self._link.lock:
             taken = session.take()
@@ -152,89 +151,143 @@ class IoThread:
             self._send(message, large)
 
     def _send(self, message: Any, large: Any = ()) -> None:
-        assert self._dealer is not None
-        # The socket has no limit of its own (see endpoint.py): it never drops, and has no reason
-        # to block, but when a handshake was refused and nobody is there any more: not then either.
-        self._dealer.send_multipart(codec.encode(message, large), zmq.NOBLOCK, copy=not large)
+        assert self._line is not None
+        self._line.send(codec.encode(message, large))
         self._sent_at = time.monotonic()
 
-    def _check_life(self, heard: bool, monitor: Monitor, began_at: float) -> None:
+    def _say_hello(self) -> None:
         link = self._link
+        assert self._line is not None
+        hello = m.ClientHello(
+            m.VERSION,
+            self._line.token,
+            os.getpid(),
+            net.gethostname(),
+            link.want_output,
+            link.cluster if link.number else "",
+            self._presence.hello(),
+        )
+        self._send(hello)
+
+    # --- whether the controller is there --------------------------------------------------------
+
+    def _look_at(self, line: Line) -> None:
+        if line.look(time.monotonic()):
+            self._say_hello()
+        elif line.has_ended:
+            self._lose(line)
+
+    def _lose(self, line: Line) -> None:
+        """The connection has ended, or is as good as lost: let it go."""
+        while self._link.refusal is None and self._hear(line):
+            pass  # the last results, or a Bye
+        line.drop()
+        if self._presence.is_here:
+            self._presence.leave(time.monotonic() - self._heard_at)
+
+    def _check_life(self, line: Line, heard: bool) -> None:
+        presence = self._presence
         now = time.monotonic()
-        if now - self._turned_at > self._heartbeat_timeout_s / 3:
+        passed_s = now - self._turned_at
+        self._turned_at = now
+        if passed_s > presence.heartbeat_timeout_s / 3:
             # We ourselves were held up (stopped, or by a callback): others get another chance.
             self._heard_at = now
-        self._turned_at = now
-        if link.process is not None and now - self._polled_at >= _PROCESS_POLL_S:
-            self._polled_at = now
-            self._check_process(link.process)
-        if not link.number:
-            failure = monitor.handshake_failure()
-            if failure is not None:
-                raise errors.ConnectionLost(
-                    f"the controller at {link.info.address} refused our key: {failure}"
-                )
-            if now - began_at > link.timeout_s:
-                raise errors.ConnectionLost(
-                    f"no controller answered at {link.info.address} within {link.timeout_s:g} s"
-                )
-            return
-        if now - self._sent_at >= self._heartbeat_s:
-            self._send(m.Ping())
-        # After hearing nothing only: what came while a callback ran counts.
-        if not heard and now - self._heard_at > self._heartbeat_timeout_s:
+        presence.pass_time(passed_s)
+        if not self._link.number:
+            self._check_first_welcome(now, line.failure)
+        elif presence.is_here:
+            if now - self._sent_at >= self._heartbeat_s:
+                self._send(m.Ping())
+            # After hearing nothing only: what came while a callback ran counts.
+            if not heard and now - self._heard_at > presence.heartbeat_timeout_s:
+                self._lose(line)
+        if presence.is_given_up and self._link.number:
+            why = f" ({line.failure})" if line.failure else ""
+            raise errors.ConnectionLost(f"{presence.end()}{why}")
+        if presence.is_to_be_announced:
+            presence.is_announced = True
+            _log.warning("%s", presence.absence())
+
+    def _check_first_welcome(self, now: float, failure: str | None) -> None:
+        info, timeout_s = self._link.info, self._link.timeout_s
+        if failure is not None:
             raise errors.ConnectionLost(
-                f"the controller at {link.info.address} has said nothing for "
-                f"{now - self._heard_at:.1f} s"
+                f"the controller at {info.address} refused our key: {failure}"
+            )
+        if now - self._began_at > timeout_s:
+            raise errors.ConnectionLost(
+                f"no controller answered at {info.address} within {timeout_s:g} s"
             )
 
-    def _check_process(self, process: ControllerProcess) -> None:
-        process.drain_stderr()
-        end = process.end_text()
-        if end is not None and self._dealer is not None:
-            while self._hear(self._dealer):  # its last results and its Bye come first
-                if self._link.refusal is not None:
-                    return
-            raise errors.ConnectionLost(end)
+    def _check_process(self, watch: Watch, line: Line) -> None:
+        link = self._link
+        if not watch.has_ended(time.monotonic()):
+            return
+        self._lose(line)
+        if link.refusal is None and not link.is_stopping:
+            watch.restart(time.monotonic())
+            self._presence.leave()
+            self._presence.is_announced = True  # by the watch
 
-    def _sleep(self, poller: zmq.Poller) -> None:
-        link, process = self._link, self._link.process
-        wait_s = self._heartbeat_s / 2 if link.number else min(0.1, link.timeout_s)
+    def _sleep(self, line: Line, watch: Watch | None) -> None:
+        link, is_here = self._link, self._presence.is_here
+        wait_s = self._heartbeat_s / 2 if is_here else min(0.1, link.timeout_s)
         link.is_asleep = True
         # Who put something in before this line did not wake us, who does so after it will.
-        if link.is_stopping or (link.session.has_waiting and link.number):
+        if link.is_stopping or (link.session.has_waiting and is_here):
             link.is_asleep = False
             return
-        ready = poller.poll(int(wait_s * 1000))
+        ready = self._poller.poll(int(wait_s * 1000))
         link.is_asleep = False
         for source, _ in ready:
             if source == link.wake_reader.fileno():
                 with contextlib.suppress(BlockingIOError):
                     link.wake_reader.recv(4096)
-            elif process is None:
                 continue
-            elif source == process.end_fd:
-                self._check_process(process)
-            elif source == process.stderr_fd and not process.drain_stderr():
-                poller.unregister(source)
-                self._polled_at = 0.0  # look at the process now
+            line.on_readable(source)
+            if watch is not None:
+                watch.on_readable(source)
 
     # --- what the controller says ---------------------------------------------------------------
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
+        link = self._link
         if welcome.version != m.VERSION:
             raise errors.ProtocolError(
-                f"the controller at {self._link.info.address} speaks version {welcome.version}, "
+                f"the controller at {link.info.address} speaks version {welcome.version}, "
                 f"and this client version {m.VERSION}"
             )
-        if self._link.number:
-            raise errors.ProtocolError("the controller sent a second welcome")
-        self._link.cluster = welcome.cluster
+        was_announced = self._presence.is_announced
+        if not self._presence.welcome(welcome):
+            return
         self._heartbeat_s = welcome.heartbeat_s
-        self._heartbeat_timeout_s = welcome.heartbeat_timeout_s
-        self._link.session.welcome(welcome.number)
-        self._link.number = welcome.number
-        self._link.welcomed.set()
+        self._shown = 0  # the controller counts anew, too
+        if link.number:
+            self._come_back(welcome)
+            if was_announced:
+                where = link.info.address
+                _log.warning("the controller at %s is back (epoch %d)", where, welcome.epoch)
+        else:
+            link.cluster = welcome.cluster
+            link.session.welcome(welcome.number)
+            link.number = welcome.number
+            link.welcomed.set()
+
+    def _come_back(self, welcome: m.Welcome) -> None:
+        """Say again what may have been lost, then go on."""
+        link = self._link
+        if welcome.cluster != link.cluster or welcome.number != link.number:
+            raise errors.ConnectionLost(
+                f"at {link.info.address} there is now the cluster {welcome.cluster}, in which this "
+                f"is client {welcome.number}; its tasks are those of client {link.number} of the "
+                f"cluster {link.cluster}, which is gone"
+            )
+        with link.room:
+            again = link.session.resend(welcome.accepted) + link.session.resume_messages()
+            link.room.notify_all()
+        for message, large in again:
+            self._send(message, large)
 
     def _on_refused(self, refused: m.Refused) -> None:
         if not self._link.number:
@@ -245,6 +298,7 @@ class IoThread:
         with self._link.room:
             self._link.session.accepted(accepted.batch)
             self._link.room.notify_all()
+        self._presence.progress()
 
     def _on_results(self, message: m.Results) -> None:
         if self._printer.holds_any:
@@ -256,6 +310,7 @@ class IoThread:
             future = pop(result.task, None)
             if future is not None:
                 ends.append((future, result))
+        self._presence.progress()
         settle(ends)
 
     def _on_answer(self, answer: m.Answer) -> None:
@@ -267,6 +322,7 @@ class IoThread:
     def _on_output(self, output: m.Output) -> None:
         if self._link.want_output:
             self._printer.show(output.lines)
+        self._shown += 1
 
     def _on_notice(self, notice: m.Notice) -> None:
         if notice.fatal:
@@ -278,9 +334,9 @@ class IoThread:
         reason = f": {bye.reason}" if bye.reason else ""
         raise errors.ConnectionLost(f"the cluster {self._link.cluster} was stopped{reason}")
 
-    def _label_of(self, task: TaskId) -> str:
+    def _label_of(self, task: TaskId) -> str | None:
         future = self._link.session.open.get(task)
-        return "" if future is None else future.label
+        return None if future is None else future.label
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -301,8 +357,8 @@ class IoThread:
                 stack.callback(link.process.stop)
             if context is not None:
                 stack.callback(context.term)
-            if self._dealer is not None:
-                # It lingers for a bounded time (see endpoint.py) if there is somebody to hear it.
-                stack.callback(self._dealer.close, None if was_open else 0)
-                with contextlib.suppress(zmq.Again):  # nobody is there to hear it
+            if self._line is not None:
+                is_here = self._presence.is_here
+                stack.callback(self._line.close, at_once=not (was_open and is_here))
+                if is_here:
                     self._send(m.Shutdown() if link.process is not None else m.Bye("closed"))

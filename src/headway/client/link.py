@@ -23,6 +23,7 @@ from headway import errors
 from headway.client import forks
 from headway.client.futures import KIND_CONNECTION, Future, exception_of, settle
 from headway.client.io import IoThread
+from headway.client.presence import Presence
 from headway.client.session import Function, Session
 from headway.client.spawn import ControllerProcess
 from headway.config import WireConfig
@@ -38,8 +39,12 @@ _log = logging.getLogger("headway.client")
 #: callback that does not return makes it longer.
 _JOIN_S = 15.0
 
-#: A question that the controller has not answered by then is given up.
-_ANSWER_S = 30.0
+#: How long a thread that was started takes to begin at most.
+_BEGIN_S = 1.0
+
+#: A question that the controller has not answered by then is given up. One that is put while the
+#: controller is away waits for it, but not longer.
+ANSWER_S = 30.0
 
 
 class Link:
@@ -60,6 +65,8 @@ class Link:
         self.want_output = want_output
         self.timeout_s = timeout_s
         self.session: Session[Future[Any]] = Session(wire)
+        #: Written by the io thread alone.
+        self.presence = Presence(info.address, wire.heartbeat_timeout_s)
         #: Reentrant: a signal handler or a finalizer may submit at any point.
         self.lock = threading.RLock()
         #: Told when the window opens.
@@ -74,7 +81,8 @@ class Link:
         #: Set by the io thread when it is about to sleep, so that it is woken only then.
         self.is_asleep = False
         self.is_stopping = False
-        #: Set by the io thread when everything is closed.
+        #: Set by the io thread when it begins; and when everything is closed.
+        self.began = threading.Event()
         self.ended = threading.Event()
         self.wake_reader, self._wake_writer = net.socketpair()
         self.wake_reader.setblocking(False)
@@ -82,8 +90,18 @@ class Link:
         self._thread = threading.Thread(
             target=IoThread(self).run, name="headway-client", daemon=True
         )
+        self._is_started = False
+
+    def start(self) -> None:
+        """Start the thread. Not in `__init__`: where Ctrl-C comes right after it, the caller has
+        to know of this object, to close it. Call `close` also if this raises anything."""
         forks.register(self)
-        self._thread.start()
+        try:
+            self._is_started = True
+            self._thread.start()
+        except BaseException:  # no more threads are allowed; or Ctrl-C, and it began or never will
+            self._is_started = self.began.wait(_BEGIN_S)
+            raise
 
     # --- any thread -----------------------------------------------------------------------------
 
@@ -144,18 +162,24 @@ class Link:
         self._wake()
         return node
 
-    def cancel(self, tasks: list[TaskId]) -> None:
-        """Ask that `tasks` do not run."""
+    def cancel(self, tasks: list[TaskId], queued_only: bool = False) -> None:
+        """Ask that `tasks` do not run; `queued_only`: unless they have begun."""
         with self.lock:
             self.check_open()
-            self.session.cancel(tasks)
+            self.session.cancel(tasks, queued_only)
         self._wake()
 
-    def ask(self, what: str, node: TaskId | None = None) -> Any:
+    @property
+    def is_away(self) -> bool:
+        """Whether the controller can't be asked just now: it is away, and may come back."""
+        return self.number != 0 and not self.presence.is_here
+
+    def ask(self, what: str, node: TaskId | None = None, timeout_s: float = ANSWER_S) -> Any:
         """The body of the controller's answer.
 
         Raises:
             HeadwayError: it could not answer, in its words, or the connection ended.
+            ConnectionLost: there was no answer within `timeout_s`.
             RuntimeError: this is a callback, which would wait for itself.
         """
         self.check_may_wait("this question")
@@ -171,12 +195,14 @@ class Link:
             number = self.session.ask(what, node, put)
         self._wake()
         try:
-            if not arrived.wait(_ANSWER_S):
+            if not arrived.wait(timeout_s):
+                why = f": {self.presence.absence()}" if self.is_away else ""
                 raise errors.ConnectionLost(
-                    f"the controller did not answer {what!r} within {_ANSWER_S:g} s"
+                    f"there was no answer to {what!r} within {timeout_s:.3g} s{why}"
                 )
         finally:
-            self.session.forget_question(number)
+            with self.lock:
+                self.session.forget_question(number)
         if answers[0].error:
             self.check_open()
             raise errors.HeadwayError(answers[0].error)
@@ -219,6 +245,10 @@ class Link:
     def close(self) -> None:
         """Stop, and wait until the sockets are closed and an embedded cluster has ended."""
         if self.is_forked:
+            return
+        if not self._is_started:
+            forks.closed(self)
+            self.close_wakers()
             return
         self.request_stop()
         if self.is_io_thread:

@@ -1,7 +1,9 @@
 """A user's options, checked and made into what the core understands.
 
 Rule 1: every bad value raises here, at `options(...)`, naming the option and the value; a bad
-number never reaches a scheduler on another host. Rule 2: one function checks one kind of value.
+number never reaches a scheduler on another host. What is accepted here fits the messages: one
+that can't be written, or that the controller can't read, would cost the client its connection,
+and with it every other task. Rule 2: one function checks one kind of value.
 
 What this file must not know: sockets, threads, and what a task is.
 """
@@ -14,10 +16,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from headway.core.events import BACKOFF_S_MAX, DEFAULT_OPTIONS, EngineId, TaskOptions
+from headway.core.events import (
+    AMOUNT_MAX,
+    BACKOFF_S_MAX,
+    DEFAULT_OPTIONS,
+    EngineId,
+    TaskOptions,
+)
 
 #: Priorities and counts travel as integers; nobody needs more than 32 bits of them.
 _INT_MAX = (1 << 31) - 1
+
+#: Labels and names are for people, and travel with each task.
+_TEXT_CHARS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,9 @@ def _number(option: str, value: Any, expected: str = "a number") -> float:
         raise _type_error(option, value, expected)
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except OverflowError:  # a whole number of more than 308 digits
+        number = math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
         raise _type_error(option, value, expected) from None
     if math.isnan(number):
         raise ValueError(f"{option} is NaN, not {expected}")
@@ -64,13 +77,13 @@ def _number(option: str, value: Any, expected: str = "a number") -> float:
 
 
 def seconds(option: str, value: Any) -> float | None:
-    """A duration; None and infinity are no bound."""
+    """A duration; None is no bound, and so is what is beyond any cluster's life (`sys.maxsize`)."""
     if value is None:
         return None
     number = _number(option, value, "a number of seconds")
     if number < 0:
         raise ValueError(f"{option}={value!r} is negative; it is a number of seconds")
-    return None if math.isinf(number) else number
+    return None if number > AMOUNT_MAX else number
 
 
 def wait_s(timeout: Any) -> float | None:
@@ -98,9 +111,14 @@ def flag(option: str, value: Any) -> bool:
 
 
 def text(option: str, value: Any) -> str:
-    """A string that can travel."""
+    """A string that can travel: without lone surrogates, and not too long."""
     if not isinstance(value, str):
         raise _type_error(option, value, "a string")
+    if len(value) > _TEXT_CHARS_MAX:
+        raise ValueError(
+            f"{option}={value[:20] + '...'!r} has {len(value):,} characters, "
+            f"and at most {_TEXT_CHARS_MAX:,} may travel with a task"
+        )
     return value.encode("utf-8", "backslashreplace").decode()
 
 
@@ -116,11 +134,16 @@ def resources(option: str, value: Any) -> dict[str, float] | None:
             raise TypeError(f"{option}: the name {name!r} is not a string, or is empty")
         name = text(option, name)
         number = _number(f"{option}[{name!r}]", amount)
-        if number < 0 or math.isinf(number):
-            how = "negative" if number < 0 else "infinite"
-            raise ValueError(f"{option}[{name!r}]={amount!r} is {how}")
+        if not 0 <= number <= AMOUNT_MAX:
+            raise ValueError(f"{option}[{name!r}]={amount!r} {_no_amount(number)}")
         amounts[name] = number
     return amounts or None
+
+
+def _no_amount(number: float) -> str:
+    if number < 0:
+        return "is negative"
+    return "is infinite" if math.isinf(number) else f"must be at most {AMOUNT_MAX:,.0f}"
 
 
 def targets(option: str, value: Any) -> list[EngineId] | None:
@@ -137,7 +160,7 @@ def targets(option: str, value: Any) -> list[EngineId] | None:
 
 def _target(option: str, value: Any) -> EngineId:
     if isinstance(value, EngineInfo):
-        return EngineId(value.number)
+        value = value.number
     if isinstance(value, str):
         digits = value.removeprefix("e")
         if not (digits.isascii() and digits.isdecimal()) or len(digits) > 9:
@@ -163,10 +186,10 @@ def _exception(option: str, value: Any) -> str:
     if isinstance(value, str):
         if not value:
             raise ValueError(f"{option}: '' is not the name of an exception class")
-        return value if "." in value else f"builtins.{value}"
+        return text(option, value if "." in value else f"builtins.{value}")
     if not (isinstance(value, type) and issubclass(value, BaseException)):
         raise TypeError(f"{option}: {value!r} is not an exception class")
-    return f"{value.__module__}.{value.__qualname__}"
+    return text(option, f"{value.__module__}.{value.__qualname__}")
 
 
 def _backoff(option: str, value: Any) -> float:

@@ -1,7 +1,8 @@
 """What tasks print on engines, on the client's own stdout and stderr.
 
 Each line is shown with who wrote it: `[e0 1-42 label] text`. Text comes in pieces: an unfinished
-line is held until its rest comes, or its task ends.
+line is held until its rest comes, or its task ends. What comes after that (from a thread that the
+task left behind, or through the nanny) is shown as it comes: nothing would tell when it is whole.
 
 What this file must not know: sockets, threads, futures.
 """
@@ -25,24 +26,39 @@ _Source = tuple[EngineId | None, TaskId | None, str]
 
 
 class Printer:
-    """Writes what tasks printed. `label_of` gives a task's label, or ""."""
+    """Writes what tasks printed. `label_of` gives the label of an open task, or ""; None for one
+    whose end was heard, or that is not known."""
 
-    def __init__(self, label_of: Callable[[TaskId], str]) -> None:
+    def __init__(self, label_of: Callable[[TaskId], str | None]) -> None:
         self._label_of = label_of
-        self._unfinished: dict[_Source, str] = {}
+        #: By task, so that the end of one costs the same however many have unfinished lines.
+        self._unfinished: dict[TaskId | None, dict[_Source, str]] = {}
 
     def show(self, pieces: list[Printed]) -> None:
         """Write the lines in `pieces`, with what was held before them."""
         for piece in pieces:
             source = (piece.engine, piece.task, piece.stream)
-            text = self._unfinished.pop(source, "") + piece.text
+            text = self._take(source) + piece.text
             lines, newline, rest = text.rpartition("\n")
             if newline:
                 self._write(source, lines)
-            if len(rest) > _LINE_CHARS_MAX:
+            if rest and (len(rest) > _LINE_CHARS_MAX or not self._may_continue(piece.task)):
                 self._write(source, rest)
             elif rest:
-                self._unfinished[source] = rest
+                self._unfinished.setdefault(piece.task, {})[source] = rest
+
+    def _take(self, source: _Source) -> str:
+        """What was held of `source`, which is held no more."""
+        held = self._unfinished.get(source[1])
+        if held is None:
+            return ""
+        text = held.pop(source, "")
+        if not held:
+            del self._unfinished[source[1]]
+        return text
+
+    def _may_continue(self, task: TaskId | None) -> bool:
+        return task is None or self._label_of(task) is not None
 
     @property
     def holds_any(self) -> bool:
@@ -50,16 +66,15 @@ class Printer:
         return bool(self._unfinished)
 
     def task_ended(self, task: TaskId) -> None:
-        """Write the unfinished lines of `task`: no more will come."""
-        self._flush([source for source in self._unfinished if source[1] == task])
+        """Write the unfinished lines of `task`, which is open still: they are whole."""
+        for source, text in self._unfinished.pop(task, {}).items():
+            self._write(source, text)
 
     def flush(self) -> None:
         """Write every unfinished line."""
-        self._flush(list(self._unfinished))
-
-    def _flush(self, sources: list[_Source]) -> None:
-        for source in sources:
-            self._write(source, self._unfinished.pop(source))
+        while self._unfinished:
+            for source, text in self._unfinished.popitem()[1].items():
+                self._write(source, text)
 
     def _write(self, source: _Source, lines: str) -> None:
         engine, task, stream_name = source

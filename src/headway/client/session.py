@@ -6,6 +6,9 @@ Rule 2: nodes enter the stream in the order of their ids, since the controller t
 or below the last one for a duplicate.
 Rule 3: a Release never overtakes a Submit that names its node: what was released is looked at
 before what was submitted, and sent after it.
+Rule 4: Submit, Release and Cancel are batches, numbered in the order in which they are sent. Each
+is kept until it is accepted, so that after a loss the same stream goes on where the controller
+has it: `resend`, then `resume_messages`, then what waits.
 
 What this file must not know: what a payload means, and what a future is. `open` maps the id of
 a task to whatever its maker put there.
@@ -14,7 +17,7 @@ a task to whatever its maker put there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -27,8 +30,9 @@ from headway.core.events import (
     TaskOptions,
     TaskSpec,
 )
+from headway.errors import ConnectionLost, ProtocolError
 from headway.wire import messages as m
-from headway.wire.codec import Batch, Buffer
+from headway.wire.codec import Batch, Buffer, encode
 
 F = TypeVar("F")
 
@@ -37,6 +41,11 @@ FUNCTIONS_KNOWN_MAX = 512
 
 #: About what a task costs on the wire beside its payload; also bounds tasks without one.
 TASK_BYTES = 48
+
+#: Tasks in one Resume: some 200 KB, as many as the window holds by default.
+RESUMED_TASKS_MAX = 20_000
+#: At most what the id of a node takes on the wire.
+_NODE_BYTES = 9
 
 
 class Function:
@@ -52,30 +61,52 @@ class Function:
         return f"<Function {self.digest.hex()[:8]} {len(self.payload)} bytes>"
 
 
+#: A node that was asked for, its function (None: a group), what must live until it has arrived,
+#: and about what it takes on the wire.
+_Asked = tuple[TaskSpec | GroupSpec, Function | None, Any, int]
+
 #: A message, and the large payloads that travel beside it.
 Outgoing = tuple[Any, Sequence[Buffer]]
 
 
 @dataclass(slots=True)
 class _Unacknowledged:
-    """A batch on its way: what it counts in the window, and what must live until it arrives."""
+    """A batch on its way, to be sent again if it is lost; what it counts until it has arrived,
+    and what must live until then."""
 
     number: int
-    tasks: int
-    bytes: int
-    last_node: TaskId
+    outgoing: Outgoing
+    #: Of a Submit: what it counts in the window, and its last node.
+    tasks: int = 0
+    bytes: int = 0
+    last_node: int = 0
+    #: Of a Release or Cancel: the nodes and functions that it names.
+    names: int = 0
     keep: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Question:
+    """Put, and not answered yet."""
+
+    what: str
+    node: TaskId | None
+    answered: Callable[[m.Answer], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStatistics:
-    """A snapshot: tasks open, tasks and bytes in the window, questions open."""
+    """A snapshot: tasks open, tasks and bytes in the window, questions open, functions that the
+    controller holds for us, batches not acknowledged, and nodes and functions that these name
+    (Release, Cancel)."""
 
     open_tasks: int
     window_tasks: int
     window_bytes: int
     questions: int
     functions_known: int
+    batches: int
+    names: int
 
 
 class Session(Generic[F]):
@@ -95,12 +126,29 @@ class Session(Generic[F]):
         self.window_bytes = 0
         #: The highest node that the controller has confirmed.
         self.accepted_node = TaskId(0)
-        self._asked: list[tuple[TaskSpec | GroupSpec, Function | None, Any]] = []
-        self._controls: list[m.Cancel | m.Ask] = []
-        self._questions: dict[int, Callable[[m.Answer], None]] = {}
+        self._asked: list[_Asked] = []
+        #: What `_weigh` looked at last, and how heavy it was: one view serves many tasks.
+        self._weighed: tuple[ConditionSpec | None, ConditionSpec | None, TaskOptions | None] = (
+            None,
+            None,
+            None,
+        )
+        self._weight = 0
+        #: Tasks to cancel, each once, in order: who asks again and again costs nothing. Whether
+        #: only those that have not begun.
+        self._cancelled: dict[TaskId, bool] = {}
+        self._questions: dict[int, _Question] = {}
         self._question = 0
+        #: Numbers of the questions that were not sent yet.
+        self._unsent_questions: list[int] = []
+        # The last batch that was made, and the last that was acknowledged.
         self._batch = 0
+        self._accepted = 0
         self._unacknowledged: deque[_Unacknowledged] = deque()
+        # The last node in any batch; what Releases and Cancels name that are not acknowledged.
+        self._sent_node = 0
+        self._names = 0
+        self._names_max = 2 * wire.window_tasks
         # Digests that the controller holds for us, the one named longest ago first.
         self._known: dict[bytes, None] = {}
 
@@ -126,20 +174,46 @@ class Session(Generic[F]):
         options: TaskOptions | None = None,
         keep: Any = None,
     ) -> TaskId:
-        """Ask for a task; returns its id. `keep` is held until the controller has the task."""
+        """Ask for a task; returns its id. `keep` is held until the controller has the task.
+
+        Raises:
+            SerializationError: a condition or an option can't be written; nothing was asked.
+        """
         # The hot path: no call but those that it needs.
+        size = len(payload) + TASK_BYTES
+        if inputs is not None:
+            size += _NODE_BYTES * len(inputs)
+        if after is not None or follow is not None or options is not None:
+            size += self._weigh(after, follow, options)
         self._last = node = self._last + 1
         spec = TaskSpec(node, 0, payload, inputs, after, follow, options)  # type: ignore[arg-type]
-        self._asked.append((spec, function, keep))
+        self._asked.append((spec, function, keep, size))
         self.open[node] = future  # type: ignore[index]
         self.window_tasks += 1
-        self.window_bytes += len(payload) + TASK_BYTES
+        self.window_bytes += size
         return node  # type: ignore[return-value]
+
+    def _weigh(
+        self,
+        after: ConditionSpec | None,
+        follow: ConditionSpec | None,
+        options: TaskOptions | None,
+    ) -> int:
+        """The bytes that these add to a task. They count as its payload does: a thousand tasks
+        that each name a hundred thousand others would be a message that no peer takes."""
+        last = self._weighed
+        if after is not last[0] or follow is not last[1] or options is not last[2]:
+            parts = after, follow, options
+            self._weight = sum(len(encode(part)[0]) for part in parts if part is not None)
+            self._weighed = parts
+        return self._weight
 
     def submit_group(self, members: list[TaskId], keep: Any = None) -> TaskId:
         """Make one node of many tasks; returns its id."""
         node = self.new_node()
-        self._asked.append((GroupSpec(node, members), None, keep))
+        size = _NODE_BYTES * len(members)
+        self._asked.append((GroupSpec(node, members), None, keep, size))
+        self.window_bytes += size
         return node
 
     @property
@@ -148,15 +222,17 @@ class Session(Generic[F]):
         wire = self._wire
         return self.window_tasks >= wire.window_tasks or self.window_bytes >= wire.window_bytes
 
-    def cancel(self, tasks: list[TaskId]) -> None:
-        """Ask that `tasks` do not run."""
-        self._controls.append(m.Cancel(tasks))
+    def cancel(self, tasks: list[TaskId], queued_only: bool = False) -> None:
+        """Ask that `tasks` do not run; `queued_only`: unless they have begun."""
+        cancelled = self._cancelled
+        for task in tasks:  # the stronger wish counts
+            cancelled[task] = queued_only and cancelled.get(task, True)
 
     def ask(self, what: str, node: TaskId | None, answered: Callable[[m.Answer], None]) -> int:
         """Put a question; `answered` is called once, with the answer. Returns its number."""
         self._question += 1
-        self._questions[self._question] = answered
-        self._controls.append(m.Ask(self._question, what, node))
+        self._questions[self._question] = _Question(what, node, answered)
+        self._unsent_questions.append(self._question)
         return self._question
 
     def forget_question(self, number: int) -> None:
@@ -166,17 +242,32 @@ class Session(Generic[F]):
     @property
     def has_waiting(self) -> bool:
         """Whether something waits to be sent. Releases alone do not count: they may wait."""
-        return bool(self._asked or self._controls)
+        return bool(self._asked or self._cancelled or self._unsent_questions)
 
     # --- sending: under the lock ----------------------------------------------------------------
 
     def take(self) -> Taken:
-        """Everything that waits, in a state from which `messages` can make batches."""
+        """Everything that waits, in a state from which `messages` can make batches.
+
+        While many Releases are not acknowledged the next ones wait: they are kept, too.
+        """
         released = self.released
-        nodes = [released.popleft() for _ in range(len(released))]  # before `asked`: rule 3
-        controls, self._controls = self._controls, []
+        room = max(0, self._names_max - self._names)
+        # Before `asked`: rule 3.
+        nodes = [released.popleft() for _ in range(min(len(released), room))]
+        cancelled, self._cancelled = self._cancelled, {}
+        unsent, self._unsent_questions = self._unsent_questions, []
         asked, self._asked = self._asked, []
-        return Taken(asked, controls, nodes)
+        return Taken(asked, cancelled, self._asks(unsent), nodes)
+
+    def _asks(self, numbers: Iterable[int]) -> list[m.Ask]:
+        """The questions of these numbers that are still open."""
+        questions = self._questions
+        return [
+            m.Ask(number, questions[number].what, questions[number].node)
+            for number in numbers
+            if number in questions
+        ]
 
     # --- sending: the io thread alone, without the lock -----------------------------------------
 
@@ -189,40 +280,66 @@ class Session(Generic[F]):
         # A signal handler that submits while `submit` runs may swap two neighbours.
         if any(asked[i][0].id > asked[i + 1][0].id for i in range(len(asked) - 1)):
             asked.sort(key=lambda item: item[0].id)
-        for spec, function, keep in asked:
+        for spec, function, keep, size in asked:
             if batch.is_full or (function is None and batch.tasks):
                 self._close(batch, last, out)
                 batch = _BatchWriter(self._wire)
             if keep is not None:
                 batch.keep.append(keep)
             last = spec.id
+            batch.window_bytes += size
             if function is None:
                 batch.groups.append(spec)  # type: ignore[arg-type]
             else:
                 batch.add(spec, function, self._known)  # type: ignore[arg-type]
         if batch.tasks or batch.groups:
             self._close(batch, last, out)
-        out.extend((control, ()) for control in taken.controls)
         step = self._wire.batch_tasks_max * 4
+        for queued_only in (False, True):
+            wished = [task for task, only in taken.cancelled.items() if only is queued_only]
+            for start in range(0, len(wished), step):
+                tasks = wished[start : start + step]
+                cancel = m.Cancel(self._batch + 1, tasks, queued_only)
+                out.append(self._naming(cancel, len(tasks)))
+        out.extend((ask, ()) for ask in taken.asks)
         for start in range(0, len(taken.released), step):
-            out.append((m.Release(taken.released[start : start + step]), ()))
+            out.append(self._release(taken.released[start : start + step], []))
         return out
+
+    def _release(self, nodes: list[TaskId], functions: list[bytes]) -> Outgoing:
+        release = m.Release(self._batch + 1, nodes, functions)
+        return self._naming(release, len(nodes) + len(functions))
+
+    def _naming(self, message: m.Release | m.Cancel, names: int) -> Outgoing:
+        """The next batch, which names so many nodes and functions."""
+        self._batch += 1
+        self._names += names
+        outgoing: Outgoing = (message, ())
+        self._unacknowledged.append(_Unacknowledged(self._batch, outgoing, names=names))
+        return outgoing
 
     def _close(self, batch: _BatchWriter, last: int, out: list[Outgoing]) -> None:
         self._batch += 1
+        self._sent_node = last
+        outgoing: Outgoing = (batch.message(self._batch), batch.large)
         self._unacknowledged.append(
             _Unacknowledged(
-                self._batch, len(batch.tasks), batch.task_bytes, TaskId(last), batch.keep
+                self._batch,
+                outgoing,
+                tasks=len(batch.tasks),
+                bytes=batch.window_bytes,
+                last_node=last,
+                keep=batch.keep,
             )
         )
-        out.append((batch.message(self._batch), batch.large))
+        out.append(outgoing)
         # After the batch that named them, and before any that would declare them anew.
         excess = len(self._known) - self._functions_known_max
         if excess > 0:
             evicted = list(self._known)[:excess]
             for digest in evicted:
                 del self._known[digest]
-            out.append((m.Release([], evicted), ()))
+            out.append(self._release([], evicted))
 
     # --- hearing: under the lock ----------------------------------------------------------------
 
@@ -231,17 +348,54 @@ class Session(Generic[F]):
         unacknowledged = self._unacknowledged
         while unacknowledged and unacknowledged[0].number <= batch:
             done = unacknowledged.popleft()
+            self._accepted = done.number
             self.window_tasks -= done.tasks
             self.window_bytes -= done.bytes
-            self.accepted_node = done.last_node
+            self._names -= done.names
+            if done.last_node:
+                self.accepted_node = TaskId(done.last_node)
+
+    def resend(self, accepted: int) -> list[Outgoing]:
+        """We are back, and the controller has our batches up to `accepted`: those above, to be
+        sent again in this order, before anything else.
+
+        Raises:
+            ConnectionLost: it has forgotten batches that it had acknowledged.
+            ProtocolError: it has more than we ever sent.
+        """
+        if accepted > self._batch:
+            raise ProtocolError(
+                f"the controller has batch {accepted} of this client, which sent {self._batch}"
+            )
+        if accepted < self._accepted:
+            raise ConnectionLost(
+                f"the controller came back without the batches {accepted + 1} to "
+                f"{self._accepted} of this client, which it had acknowledged"
+            )
+        self.accepted(accepted)
+        return [batch.outgoing for batch in self._unacknowledged]
+
+    def resume_messages(self) -> list[Outgoing]:
+        """What the controller has to be told and asked again, after `resend`: whose ends we have
+        not heard, and what it did not answer. Not what was never sent: that still waits."""
+        sent = self._sent_node
+        tasks = [node for node in self.open if node <= sent]
+        out: list[Outgoing] = [
+            (m.Resume(tasks[start : start + RESUMED_TASKS_MAX]), ())
+            for start in range(0, len(tasks), RESUMED_TASKS_MAX)
+        ]
+        unsent = set(self._unsent_questions)
+        out.extend((ask, ()) for ask in self._asks(n for n in self._questions if n not in unsent))
+        return out
 
     def answered(self, answer: m.Answer) -> Callable[[m.Answer], None] | None:
         """Who asked what `answer` answers; None if nobody waits for it any more."""
-        return self._questions.pop(answer.number, None)
+        question = self._questions.pop(answer.number, None)
+        return None if question is None else question.answered
 
     def take_questions(self) -> list[Callable[[m.Answer], None]]:
         """Who waits for any answer: for when none will come."""
-        waiting = list(self._questions.values())
+        waiting = [question.answered for question in self._questions.values()]
         self._questions.clear()
         return waiting
 
@@ -253,15 +407,19 @@ class Session(Generic[F]):
             self.window_bytes,
             len(self._questions),
             len(self._known),
+            len(self._unacknowledged),
+            self._names,
         )
 
 
 @dataclass(slots=True)
 class Taken:
-    """What waited to be sent when it was looked at: submits, then controls, then releases."""
+    """What waited to be sent when it was looked at, in the order in which it is sent."""
 
-    asked: list[tuple[TaskSpec | GroupSpec, Function | None, Any]]
-    controls: list[m.Cancel | m.Ask]
+    asked: list[_Asked]
+    #: By task, whether it may be cancelled only if it has not begun.
+    cancelled: dict[TaskId, bool]
+    asks: list[m.Ask]
     released: list[TaskId]
 
 
@@ -279,9 +437,9 @@ class _BatchWriter:
         self.functions: list[bytes] = []
         self.new_functions: dict[bytes, bytes] = {}
         self.keep: list[Any] = []
-        #: What the tasks count in the window; and with the functions, what the batch weighs.
-        self.task_bytes = 0
-        self._bytes = 0
+        #: What its nodes count in the window; and what its new functions weigh beside that.
+        self.window_bytes = 0
+        self._function_bytes = 0
 
     def add(self, spec: TaskSpec, function: Function, known: dict[bytes, None]) -> None:
         digest = function.digest
@@ -293,17 +451,16 @@ class _BatchWriter:
                 del known[digest]  # it moves to the end: named just now
             else:
                 self.new_functions[digest] = function.payload
-                self._bytes += len(function.payload)
+                self._function_bytes += len(function.payload)
             known[digest] = None
         spec.function = index
-        size = len(spec.payload)  # type: ignore[arg-type]
-        self.task_bytes += size + TASK_BYTES
         self.tasks.append(spec)
 
     @property
     def is_full(self) -> bool:
         return (
-            len(self.tasks) >= self._tasks_max or self.task_bytes + self._bytes >= self._bytes_max
+            len(self.tasks) >= self._tasks_max
+            or self.window_bytes + self._function_bytes >= self._bytes_max
         )
 
     def message(self, number: int) -> m.Submit:

@@ -1,9 +1,12 @@
-"""The process of an embedded controller: starts it, watches it, stops it.
+"""The process of an embedded controller: starts it, again if need be, and stops it.
 
 Its stdin is its lifeline: while we live we hold the other end, and when that closes it stops,
-whichever way we ended. On its stdout it writes one line of JSON when it is ready: where its
-connection file is, or why it did not start. What it writes on stderr is kept, the last of it,
-to be shown when it ends unasked.
+whichever way we ended. That end is ours, and not the Popen's, so that it closes also where Ctrl-C
+comes between the start of the process and the moment in which anybody knows of it. There is one
+such pipe for the life of the cluster: a child that inherits the controller's stdin sees our end,
+also when the controller was killed. On its stdout it writes one line of JSON when it is ready:
+where its connection file is, or why it did not start. What it writes on stderr is kept, the last
+of it, to be shown when it ends unasked.
 
 What this file must not know: ZeroMQ, tasks, threads.
 """
@@ -20,10 +23,11 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from headway.errors import StartError
-from headway.wire.connection import remove_cluster_dir
+from headway.interpreter import module_command
+from headway.wire.connection import JOURNAL_FILE, remove_cluster_dir
 
 #: What is kept of its stderr: some screens of traceback.
 _TAIL_BYTES = 8_000
@@ -34,42 +38,84 @@ _TERMINATE_GRACE_S = 2.0
 
 
 class ControllerProcess:
-    """A controller of our own, ready to be connected to."""
+    """A controller of our own: to be started, then connected to, and stopped."""
 
-    def __init__(self, settings: Mapping[str, Any], timeout_s: float) -> None:
-        """Start one, and wait until it is ready.
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        #: Whether one that is killed can be started again: it has a journal.
+        self.is_durable = settings.get("durability", "off") != "off"
+        self._tail = self._announcement = b""
+        self._is_ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        #: The two ends of its stdin: its own, for the next one, and ours.
+        self._lifeline_end: IO[bytes] | None = None
+        self._lifeline: IO[bytes] | None = None
+        self._pidfd: int | None = None
+        #: Where it can be found, once it is started; whether there may be a directory of it.
+        self.connection_file = Path()
+        self._has_dir = False
+        self._is_stopped = False
+
+    def start(self, timeout_s: float) -> None:
+        """Start it, and wait until it is ready. Call `stop` also if this raises anything.
 
         Raises:
             StartError: it ended, said why it can't start, or said nothing for `timeout_s`.
         """
-        self._tail = b""
+        its_end, our_end = os.pipe()
+        self._lifeline_end = os.fdopen(its_end, "rb", buffering=0)
+        self._lifeline = os.fdopen(our_end, "wb", buffering=0)
+        self._launch()
+        self._wait_ready(timeout_s)
+
+    def restart(self) -> None:
+        """Start it again, on its journal, after it has ended. Does not wait: see `hear_stdout`.
+
+        Raises:
+            StartError: it can't be started.
+        """
+        if self._is_stopped:
+            raise StartError("it is being stopped")
+        self._close_pipes()
+        if self._settings.get("journal") is None:
+            # It is in the cluster's own directory, which the new one does not know yet.
+            self._settings["journal"] = str(self.connection_file.parent / JOURNAL_FILE)
+        self._launch()
+
+    def _launch(self) -> None:
+        self._tail = self._announcement = b""
         self._is_ready = False
-        # -P: a file of the current directory must not pass for a module of the library.
-        safe_path = [] if _is_run_from_source() else ["-P"]
-        command = [sys.executable, *safe_path, "-m", "headway.controller", "--embedded"]
+        command = [*module_command("headway.controller"), "--embedded"]
         try:
-            self.process = subprocess.Popen(
-                [*command, "--settings", json.dumps(settings)],
-                stdin=subprocess.PIPE,
+            self._process = subprocess.Popen(
+                [*command, "--settings", json.dumps(self._settings)],
+                stdin=self._lifeline_end,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # a terminal's Ctrl-C is not for it
             )
         except OSError as error:
             raise StartError(f"{sys.executable} can't be started: {error}") from None
-        try:
-            os.set_blocking(self.stderr_fd, False)
-            self._pidfd = _open_pidfd(self.process.pid)
-            self.connection_file = self._wait_ready(timeout_s)
-            self._is_ready = True
-        except BaseException:
-            self.stop(grace_s=0.0)
-            raise
+        os.set_blocking(self.stdout_fd, False)
+        os.set_blocking(self.stderr_fd, False)
+        self._pidfd = _open_pidfd(self.pid)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; it must have been started."""
+        assert self._process is not None
+        return self._process
 
     @property
     def pid(self) -> int:
         """The controller's process id."""
         return self.process.pid
+
+    @property
+    def stdout_fd(self) -> int:
+        """Becomes readable when `hear_stdout` has something to read."""
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
 
     @property
     def stderr_fd(self) -> int:
@@ -82,27 +128,41 @@ class ControllerProcess:
         """Becomes readable when the process ends, where the system can do that."""
         return self._pidfd
 
-    def _wait_ready(self, timeout_s: float) -> Path:
-        assert self.process.stdout is not None
-        stdout_fd = self.process.stdout.fileno()
+    def _wait_ready(self, timeout_s: float) -> None:
         deadline_at = time.monotonic() + timeout_s
-        line = b""
-        watched = {stdout_fd, self.stderr_fd}
-        while b"\n" not in line:
+        watched = {self.stdout_fd, self.stderr_fd}
+        while not self._is_ready:
             left_s = deadline_at - time.monotonic()
             readable = select.select(watched, [], [], left_s)[0] if left_s > 0 else []
             if not readable:
                 raise StartError(f"the controller was not ready within {timeout_s:g} s{self._said}")
             if self.stderr_fd in readable and not self.drain_stderr():
                 watched.discard(self.stderr_fd)
-            if stdout_fd in readable:
-                data = os.read(stdout_fd, 65536)
-                if not data:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        self.process.wait(2.0)
-                    raise StartError(self.end_text() or "the controller closed its stdout")
-                line += data
-        return _read_ready_line(line)
+            if self.stdout_fd in readable and not (self.hear_stdout() or self._is_ready):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(2.0)
+                raise StartError(self.end_text() or "the controller closed its stdout")
+
+    def hear_stdout(self) -> bool:
+        """Hear whether it is ready; False once it has closed its stdout. Never waits.
+
+        Raises:
+            StartError: it says that it can't start, or what it says makes no sense.
+        """
+        while True:
+            try:
+                data = os.read(self.stdout_fd, 65536)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            if not self._is_ready:
+                self._announcement += data
+                if b"\n" in self._announcement:
+                    self.connection_file = _read_ready_line(self._announcement)
+                    self._is_ready = self._has_dir = True
 
     def drain_stderr(self) -> bool:
         """Read what it wrote; False once it has closed its stderr. Never waits."""
@@ -131,15 +191,28 @@ class ControllerProcess:
         how = f"exit status {status}" if status >= 0 else f"{_signal_name(-status)}"
         return f"the controller (pid {self.pid}) ended with {how}{self._said}"
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether it has ended by a signal."""
+        return (self.process.returncode or 0) < 0
+
+    @property
+    def _left_its_dir(self) -> bool:
+        """Whether the one that has ended could not clear up after itself, or left that to the
+        next one, as a controller with a journal does when it fails."""
+        failed = self.is_durable and self.process.returncode != 0
+        return self.was_killed or failed or not self._is_ready
+
     def stop(self, grace_s: float = _STOP_GRACE_S) -> None:
         """Make it end, and wait until it has: its lifeline, then SIGTERM, then SIGKILL.
 
-        It can be called again, from any thread, also after an interrupted call.
+        It can be called again, from any thread, also after an interrupted call, or before `start`.
         """
-        process = self.process
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):  # nothing was written: there is nothing to flush
-                process.stdin.close()
+        self._is_stopped = True
+        self._close_lifeline()
+        process = self._process
+        if process is None:  # not started; or if it was, it ends with its lifeline
+            return
         for ask, wait_s in (
             (None, grace_s),
             (process.terminate, _TERMINATE_GRACE_S),
@@ -149,16 +222,26 @@ class ControllerProcess:
                 ask()
             if self._wait_end(wait_s):
                 break
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-        if process.returncode < 0 and self._is_ready:
-            # Killed, it could not clear up after itself. Once: its name may be taken anew.
-            self._is_ready = False
+        self._close_pipes()
+        if self._has_dir and self._left_its_dir:
+            # Once: its name may be taken anew.
+            self._has_dir = False
             remove_cluster_dir(self.connection_file.parent)
-        pidfd, self._pidfd = getattr(self, "_pidfd", None), None
+
+    def _close_pipes(self) -> None:
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        pidfd, self._pidfd = self._pidfd, None
         if pidfd is not None:
             os.close(pidfd)
+
+    def _close_lifeline(self) -> None:
+        for end in (self._lifeline, self._lifeline_end):
+            if end is not None:
+                with contextlib.suppress(OSError):
+                    end.close()
 
     def _wait_end(self, wait_s: float | None) -> bool:
         """Wait for its end, reading what it writes, so that a full pipe does not hold it up."""
@@ -177,19 +260,10 @@ class ControllerProcess:
     def forget(self) -> None:
         """In a fork's child: let go of the parent's process, without ending it."""
         # The child's copy of the lifeline would keep the controller alive after the parent.
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+        self._is_stopped = True
+        self._close_lifeline()
+        self._close_pipes()
         self.process.returncode = 0  # it is not the child's to wait for
-
-
-def _is_run_from_source() -> bool:
-    """Whether headway is imported from the current directory, not from where it is installed."""
-    return Path(__file__).parents[2] == Path.cwd()
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -60,10 +60,13 @@ def _task(scheduler: Scheduler, node: TaskId) -> dict[str, Any]:
     task = scheduler.tasks.get(node)
     if task is None:
         return {"id": format_task_id(node), "state": "unknown", "engine": None}
+    engine = scheduler.engines.get(task.engine) if task.engine is not None else None
     return {
         "id": format_task_id(node),
         "state": task.state.name.lower(),
         "engine": format_engine_id(task.engine) if task.engine is not None else None,
         "attempt": task.attempt,
         "asked_to_stop": task.cancelled,
+        # Cancelled unless it has begun, of which the engine has not said yet.
+        "asked_back": engine is not None and node in engine.unwanted,
     }

@@ -102,9 +102,9 @@ class Books:
         """Take in a batch of a client, unless it came before.
 
         Raises:
-            ProtocolError: see Ledger.client_said.
+            Gap, ProtocolError: see Ledger.client_said.
         """
-        if self._is_kept and batch.batch > self.ledger.clients[number].batch:
+        if self._is_kept and batch.batch == self.ledger.clients[number].batch + 1:
             self._entries.append(en.ClientSaid(number, list(frames)))
         self.ledger.client_said(number, batch, now, self.commands)
 
@@ -114,9 +114,9 @@ class Books:
         """Take in a batch of an engine, unless it came before.
 
         Raises:
-            ProtocolError: see Ledger.engine_said.
+            Gap: see Ledger.engine_said.
         """
-        if self._is_kept and batch.batch > self.ledger.engines[number].batch:
+        if self._is_kept and batch.batch == self.ledger.engines[number].batch + 1:
             self._entries.append(en.EngineSaid(number, list(frames)))
         self.ledger.engine_said(number, batch, now, self.commands)
 

@@ -76,6 +76,8 @@ EVENTS: tuple[type, ...] = (
     ev.EngineResumed,
     ev.GaveBack,
     ev.Started,
+    ev.Abandoned,
+    ev.EnginesExpected,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
 _EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [

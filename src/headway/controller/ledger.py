@@ -20,7 +20,7 @@ from headway.core import events as ev
 from headway.core.commands import Command
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.core.scheduler import Scheduler
-from headway.errors import JournalError, ProtocolError
+from headway.errors import JournalError, ProtocolError, ReplayError
 from headway.wire import codec
 from headway.wire import messages as m
 
@@ -44,6 +44,10 @@ class KnownEngine:
     identity: bytes
     hello: m.EngineHello
     batch: int = 0
+
+
+class Gap(Exception):
+    """A batch came that is not the next: those before it were lost with a connection."""
 
 
 class Ledger:
@@ -75,7 +79,10 @@ class Ledger:
             self.apply(entry, record.now, out)
         pairs = record.placements
         seats = [(TaskId(pairs[i]), EngineId(pairs[i + 1])) for i in range(0, len(pairs) - 1, 2)]
-        self.scheduler.place_as(seats, record.now, out)
+        try:
+            self.scheduler.place_as(seats, record.now, out)
+        except ReplayError as error:
+            raise JournalError(str(error)) from error
 
     def apply(self, entry: en.Entry, now: float, out: Commands) -> None:
         """Do again what one entry says.
@@ -98,6 +105,8 @@ class Ledger:
                 self.engine_came(entry, now, out)
         except ProtocolError:
             pass  # its sender was refused for it, which is the next entry
+        except Gap as gap:
+            raise JournalError(f"an entry is missing: {gap}") from None
         except KeyError as error:
             raise JournalError(f"an entry is about {error}, of which nobody heard") from None
 
@@ -143,7 +152,8 @@ class Ledger:
         """Take in a batch. False if it came before.
 
         Raises:
-            ProtocolError: it is not the next, or names what is not there. Its sender has to go.
+            Gap: it is not the next. Nothing has changed.
+            ProtocolError: it names what is not there. Its sender has to go.
         """
         known = self.clients[number]
         if batch.batch <= known.batch:
@@ -155,7 +165,8 @@ class Ledger:
         if isinstance(batch, m.Submit):
             self._submit(number, batch, now, out)
         elif isinstance(batch, m.Cancel):
-            self.scheduler.handle(ev.CancelAsked(number, batch.tasks), now, out)
+            event = ev.CancelAsked(number, batch.tasks, batch.queued_only)
+            self.scheduler.handle(event, now, out)
         else:
             if batch.nodes:
                 self.scheduler.handle(ev.Released(number, batch.nodes), now, out)
@@ -189,7 +200,7 @@ class Ledger:
         """Take in a batch of outcomes. False if it came before.
 
         Raises:
-            ProtocolError: it is not the next.
+            Gap: it is not the next. Nothing has changed.
         """
         known = self.engines[number]
         if batch.batch <= known.batch:
@@ -202,4 +213,4 @@ class Ledger:
 
 def _require_next(batch: int, last: int) -> None:
     if batch != last + 1:
-        raise ProtocolError(f"batch {batch} came after batch {last}")
+        raise Gap(f"batch {batch} came after batch {last}")

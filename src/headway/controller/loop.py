@@ -25,11 +25,14 @@ from headway.controller.answers import answer
 from headway.controller.books import Books
 from headway.controller.compaction import Compaction
 from headway.controller.journal import Journal
+from headway.controller.ledger import Gap
 from headway.controller.outbox import Outbox
+from headway.controller.outlook import Outlook
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.controller.reception import Reception
 from headway.core import events as ev
-from headway.core.events import ClientId
+from headway.core.events import ClientId, EngineId
+from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
 from headway.errors import JournalError, ProtocolError
 from headway.wire import codec
@@ -64,6 +67,8 @@ class Controller:
         reconnect_s: for how long peers try to come back to a controller that is away.
         lifeline: a file descriptor whose end of file stops the controller, None for none.
         child_ended: asked about every heartbeat; a text says that the local nanny ended, and how.
+        child_pid: the process id of that nanny.
+        engines_expected: how many engines are being started: e0, e1 and so on.
     """
 
     def __init__(
@@ -78,6 +83,8 @@ class Controller:
         reconnect_s: float = 0.0,
         lifeline: int | None = None,
         child_ended: Callable[[], str | None] = lambda: None,
+        child_pid: int = 0,
+        engines_expected: int = 0,
     ) -> None:
         self._router = router
         self._wire = wire
@@ -89,12 +96,13 @@ class Controller:
         self._child_ended = child_ended
         self.scheduler: Scheduler = books.scheduler
         self.peers = Peers()
+        self._child_pid = child_pid
+        self._outlook = Outlook(self.peers)
         self._outbox = Outbox(self.peers, wire, self._send)
         self.reception = Reception(
             cluster, epoch, books, self.peers, self._outbox, wire, self._send, self._notice,
-            reconnect_s,
+            self._engine_died, self._is_dying, reconnect_s,
         )  # fmt: skip
-        self.reception.on_engine_died = self._engine_died
         #: The message that is being heard.
         self._frames: list[bytes] = []
         #: Deaths reported, and when to believe them.
@@ -113,6 +121,7 @@ class Controller:
             m.Cancel: self._on_batch,
             m.Resume: self._on_resume,
             m.Ask: self._on_ask,
+            m.Shown: self._on_shown,
             m.Shutdown: self._on_shutdown,
             m.Outcomes: self._on_outcomes,
             m.Returned: self._on_returned,
@@ -123,7 +132,11 @@ class Controller:
             m.Ping: lambda peer, message, now: None,
             m.Bye: self._on_bye,
         }
-        self.reception.expect(self._clock.now())
+        now = self._clock.now()
+        if engines_expected and not books.ledger.engines_seen:
+            expected = [EngineId(number) for number in range(engines_expected)]
+            books.tell(ev.EnginesExpected(expected), now)
+        self.reception.expect(now)
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -189,14 +202,18 @@ class Controller:
         for asker, question in self._questions:
             self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
         self._questions.clear()
+        self._tell_outlook()
         self._commit(now)
         self._outbox.put(books.commands)
         books.commands.clear()
         self._outbox.flush()
+        unsendable, self._outbox.unsendable = self._outbox.unsendable, []
+        for task, why in unsendable:
+            books.tell(ev.Abandoned(task.id, KIND_TOO_LARGE, why, task.attempt), now)
         unreachable, self._outbox.unreachable = self._outbox.unreachable, []
         for away in unreachable:
             self.reception.is_away(away, now)
-        self._unfinished = bool(unreachable)
+        self._unfinished = bool(unsendable or unreachable)
 
     def _commit(self, now: float) -> None:
         """Write down what this turn did, before anybody is told.
@@ -260,12 +277,25 @@ class Controller:
                 self.reception.introduce(identity, frames, now)
             else:
                 raise ProtocolError("a hello on a connection for results")
+        except Gap:
+            # What it had sent before was lost with its connection, which is there again: it will
+            # know, and say hello. Should it not, it is asked to.
+            self.reception.ask_who(peer.identity)
         except ProtocolError as error:
             self.reception.refuse(peer, str(error), now)
 
-    def _notice(self, text: str, fatal: bool = False) -> None:
+    def _notice(self, text: str) -> None:
         for client in self.peers.clients.values():
-            self._outbox.say(client, m.Notice(text, fatal))
+            self._outbox.say(client, m.Notice(text))
+
+    def _tell_outlook(self) -> None:
+        """Whoever waits for an engine that will not come is told, once; later clients too."""
+        why = self._outlook.why_hopeless()
+        if why:
+            for client in self.peers.clients.values():
+                if client.is_here and client.told_hopeless != why:
+                    client.told_hopeless = why
+                    self._outbox.say(client, m.Notice(why, fatal=True))
 
     # --- what clients say ------------------------------------------------------------------------
 
@@ -281,6 +311,11 @@ class Controller:
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
 
+    def _on_shown(self, peer: ClientPeer, message: m.Shown, now: float) -> None:
+        text = peer.unshown.shown(message.outputs, self._wire.output_chars_max)
+        if text:
+            self._outbox.show(peer, m.Notice(text))
+
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         self.stop_reason = "a client shut the cluster down"
 
@@ -294,7 +329,14 @@ class Controller:
         self._outbox.accept(peer, self._books.ledger.engines[peer.number].batch)
 
     def _on_returned(self, peer: EnginePeer, message: m.Returned, now: float) -> None:
-        self._books.tell(ev.GaveBack(peer.number, message.tasks), now)
+        assigned = self.scheduler.engines[peer.number].assigned
+        # One that comes twice may name a task that the engine was sent again since.
+        tasks = [
+            held.task
+            for held in message.tasks
+            if held.task in assigned and assigned[held.task].attempt == held.attempt
+        ]
+        self._books.tell(ev.GaveBack(peer.number, tasks, message.begun), now)
 
     def _on_output(self, peer: Peer, message: m.Output, now: float) -> None:
         """Pass on what was printed: to the client of the task that printed it, or to all."""
@@ -310,7 +352,9 @@ class Controller:
                 by_client.setdefault(owner, []).append(said)
         for owner, lines in by_client.items():
             client = self.peers.clients.get(owner)
-            if client is not None and client.hello.want_output:
+            if client is None or not client.is_here or not client.hello.want_output:
+                continue
+            if client.unshown.admit(lines, self._wire.output_chars_max):
                 self._outbox.show(client, m.Output(lines))
 
     def _on_heartbeat(self, peer: NannyPeer, message: m.Heartbeat, now: float) -> None:
@@ -333,13 +377,21 @@ class Controller:
 
     def _engine_died(self, message: m.EngineDied, now: float) -> None:
         engine = self.peers.engines_by_token.get(message.token)
-        if engine is not None:
-            event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
-            self._deaths.append((now + _DEATH_DELAY_S, engine, event))
+        if engine is None:
+            # Its hello, on another connection, may be on its way: nobody would ever end it again.
+            self.peers.bury(message.token)
+            return
+        event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
+        self._deaths.append((now + _DEATH_DELAY_S, engine, event))
+
+    def _is_dying(self, engine: EngineId) -> bool:
+        """Whether the nanny has reported the end of `engine`, which is believed in a moment."""
+        return any(peer.number == engine for _, peer, _ in self._deaths)
 
     def _on_engines_failed(self, peer: NannyPeer, message: m.EnginesFailed, now: float) -> None:
-        self.reception.fatal = f"engines do not start: {message.text}"
-        self._notice(self.reception.fatal, fatal=True)
+        text = self._outlook.gave_up(peer, message.text)
+        if not self._outlook.why_hopeless():
+            self._notice(text)
 
     # --- chores ----------------------------------------------------------------------------------
 
@@ -350,13 +402,9 @@ class Controller:
             # A fork of the owner may hold the other end of the lifeline.
             self.stop_reason = "its owner ended"
             return
-        ended = self._child_ended()
-        if ended is not None and not self.reception.fatal:
-            self.reception.fatal = f"the nanny of this host {ended}"
-            for nanny in list(self.peers.nannies.values()):
-                if nanny.hello.host == socket.gethostname():
-                    self.reception.lose(nanny, ended, now)
-            self._notice(self.reception.fatal, fatal=True)
+        ended = self._child_ended() if not self._outlook.own_nanny_ended else None
+        if ended is not None:
+            self._on_own_nanny_ended(ended, now)
         failure = self.scheduler.scheme_failure
         if failure and not self._scheme_failure_said:
             self._scheme_failure_said = True
@@ -365,6 +413,14 @@ class Controller:
         if trouble is not None:
             self._notice(trouble)
         self.reception.look_around(now, heard_s)
+
+    def _on_own_nanny_ended(self, how: str, now: float) -> None:
+        self._outlook.own_nanny_ended = text = f"the nanny of this host {how}"
+        for nanny in list(self.peers.nannies.values()):
+            if (nanny.hello.host, nanny.hello.pid) == (socket.gethostname(), self._child_pid):
+                self.reception.lose(nanny, how, now)
+        if not self._outlook.why_hopeless():
+            self._notice(text)
 
     def close(self, say_bye: bool = True) -> None:
         """Say goodbye to everybody; or leave, without a word, to the next controller."""

@@ -12,15 +12,16 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from headway.processes import is_running, process_identity, send_signal, wait_end
+from headway.processes import is_running, pid_of, process_identity, send_signal, wait_end
 
 __all__ = ["AdoptedNanny", "NannyProcess", "is_running"]
+
+from headway.interpreter import module_command
 
 #: How much of what a nanny says on stderr is kept, for the message that tells of its end.
 _TAIL_BYTES = 4_000
@@ -39,17 +40,20 @@ class NannyProcess:
         sys_path: Sequence[str],
         cwd: str | None,
         survive: bool = False,
+        lifeline: int | None = None,
         log: Path | None = None,
     ) -> None:
         """Start it.
 
         Parameters:
             survive: it runs on when we end without a word. Else its stdin is its lifeline.
+            lifeline: of one that survives: a descriptor at whose end of file it ends all the
+                same, since whoever started us is gone; None for none.
             log: the file to which its stderr is appended; None for one without a name, which
                 only we can read.
         """
         arguments = [
-            *(sys.executable, "-m", "headway.engine.nanny"),
+            *module_command("headway.engine.nanny"),
             *("--connection", str(connection_file)),
             *("--engines", str(engines)),
             *("--resources", json.dumps(resources)),
@@ -59,13 +63,13 @@ class NannyProcess:
         if cwd is not None:
             arguments += ["--cwd", cwd]
         if survive:
-            arguments += ["--no-lifeline"]
+            arguments += ["--no-lifeline"] if lifeline is None else ["--orphan"]
         # A file in any case: a pipe would break, or block, when nobody reads it any more.
         self._stderr = _open_log(log)
         try:
             self._process = subprocess.Popen(
                 arguments,
-                stdin=subprocess.DEVNULL if survive else subprocess.PIPE,
+                stdin=_stdin(survive, lifeline),
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
                 start_new_session=True,
@@ -115,6 +119,7 @@ class AdoptedNanny:
     def __init__(self, identity: str, log: Path | None = None) -> None:
         """`identity` and `log` are those of the NannyProcess."""
         self.identity = identity
+        self.pid = pid_of(identity)
         self._log = log
 
     def ended(self) -> str | None:
@@ -132,6 +137,12 @@ class AdoptedNanny:
         if not wait_end(self.identity, timeout_s):
             send_signal(self.identity, signal.SIGKILL)
             wait_end(self.identity, timeout_s)
+
+
+def _stdin(survive: bool, lifeline: int | None) -> int:
+    if not survive:
+        return subprocess.PIPE
+    return subprocess.DEVNULL if lifeline is None else lifeline
 
 
 def _open_log(path: Path | None) -> IO[bytes]:

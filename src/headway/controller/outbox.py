@@ -8,15 +8,23 @@ that peer. A peer that can't be reached is reported to the controller, never pas
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from operator import itemgetter
+from typing import Any, cast
 
 from headway.config import WireConfig
 from headway.controller.peers import ClientPeer, EnginePeer, Peer, Peers
 from headway.core.commands import Assign, Command, Deliver, DropFunction, Recall, StopTask
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.core.records import Task
+from headway.core.words import name_of
 from headway.wire import messages as m
-from headway.wire.codec import Batch, Buffer, encode
+from headway.wire.codec import INLINE_SUM_MAX, Batch, Buffer, encode
+
+#: At most what these take in a message beside their payloads: an assignment with the digest of
+#: its function, one more input of it, a result.
+_TASK_BYTES = 64
+_INPUT_BYTES = 5
+_RESULT_BYTES = 32
 
 #: Sends frames to an identity; False if nobody is there.
 Send = Callable[[bytes, list[Buffer]], bool]
@@ -29,6 +37,10 @@ class Outbox:
         self._peers = peers
         self._wire = wire
         self._send = send
+        # Below `frame_bytes_max`, so that a first frame is, but for that of one enormous task.
+        self._batch_bytes = min(wire.batch_bytes, wire.frame_bytes_max)
+        self._inline_sum_max = min(INLINE_SUM_MAX, wire.frame_bytes_max // 2)
+        self._inline_bytes_max = min(wire.inline_bytes_max, self._inline_sum_max)
         self._assigned: dict[EngineId, list[Task]] = {}
         self._recalled: dict[EngineId, list[TaskId]] = {}
         self._stopped: dict[EngineId, list[TaskId]] = {}
@@ -36,11 +48,14 @@ class Outbox:
         self._said: list[tuple[Peer, Any]] = []
         #: Welcomes: the first thing that a peer hears, before any task or output.
         self._greetings: list[tuple[Peer, Any]] = []
+        #: What was printed, and what was dropped of it.
         self._printed: list[tuple[Peer, Any]] = []
         #: Whose batches were taken in, up to which.
         self._accepted: dict[Peer, int] = {}
         #: Peers that could not be reached.
         self.unreachable: list[Peer] = []
+        #: Tasks that no message can carry, and why.
+        self.unsendable: list[tuple[Task, str]] = []
 
     def say(self, peer: Peer, message: Any) -> None:
         """Send `message`, which has no large payloads, after what was delivered before it."""
@@ -50,7 +65,7 @@ class Outbox:
         """Send `welcome` before anything else."""
         self._greetings.append((peer, welcome))
 
-    def show(self, client: ClientPeer, output: m.Output) -> None:
+    def show(self, client: ClientPeer, output: m.Output | m.Notice) -> None:
         """Send what was printed, before the results of the tasks that printed it."""
         self._printed.append((client, output))
 
@@ -122,68 +137,114 @@ class Outbox:
             # It left in this very turn, and the scheduler has placed its tasks anew; or it is
             # away, and what it has not got is taken back when it returns.
             return
-        inline_bytes_max, batch_bytes = self._wire.inline_bytes_max, self._wire.batch_bytes
-        start, count = 0, len(tasks)
-        while start < count:
-            batch = Batch(inline_bytes_max)
+        start = 0
+        while start < len(tasks):
             accepted = self._accepted.pop(engine, 0)
             message = m.Assigned([], [], {}, engine.dropped_functions, accepted)
             engine.dropped_functions = []
-            indexes: dict[bytes, int] = {}
-            size = 0
-            while start < count and size < batch_bytes:
-                task = tasks[start]
-                start += 1
-                size += self._add_assignment(engine, task, message, indexes, batch)
-            self._send_frames(engine, encode(message, batch.large))
+            start, has_large = self._gather_assigned(engine, message, tasks, start)
+            if message.tasks or message.dropped_functions or accepted:
+                large = self._place_large(message) if has_large else ()
+                self._send_frames(engine, encode(message, large))
 
-    def _add_assignment(
-        self,
-        engine: EnginePeer,
-        task: Task,
-        message: m.Assigned,
-        indexes: dict[bytes, int],
-        batch: Batch,
-    ) -> int:
-        """Add `task` to `message`. Returns about how many bytes that was."""
-        function = task.function
-        if function is None or task.engine != engine.number:
-            return 0  # it ended, or moved on, in this very turn
-        digest = function.digest
-        index = indexes.get(digest)
-        if index is None:
-            index = indexes[digest] = len(message.functions)
-            message.functions.append(digest)
+    def _gather_assigned(
+        self, engine: EnginePeer, message: m.Assigned, tasks: list[Task], start: int
+    ) -> tuple[int, bool]:
+        """Add tasks to `message`, from number `start` on, until it is large enough.
+
+        Returns the number of the first that is left over, and whether some payload may have to
+        travel in a frame of its own.
+        """
+        # The hot path: once for each task. The payloads are put into their places afterwards.
+        has_large = False
+        indexes: dict[bytes, int] = {}
+        size = 0
+        for number in range(start, len(tasks)):
+            task = tasks[number]
+            function = task.function
+            if function is None or task.engine != engine.number:
+                continue  # it ended, or moved on, in this very turn
+            digest = function.digest
+            cost = _TASK_BYTES + len(task.payload)
             if digest not in engine.functions:
-                engine.functions.add(digest)
-                message.new_functions[digest] = batch.place(function.payload)
-        size = 16 + len(task.payload)
-        inputs = None
-        if task.inputs is not None:
-            inputs = [batch.place(node.result or b"") for node in task.inputs]
-            size += sum(len(node.result or b"") for node in task.inputs)
-        payload = batch.place(task.payload)
-        message.tasks.append(
-            m.Assignment(task.id, task.attempt, index, payload, inputs, task.options.run_timeout_s)
+                cost += len(function.payload)
+            inputs: list[bytes | int] | None = None
+            if task.inputs is not None:
+                inputs = [node.result or b"" for node in task.inputs]
+                cost += sum(map(len, inputs)) + _INPUT_BYTES * len(inputs)  # type: ignore[arg-type]
+            if size and size + cost > self._batch_bytes:
+                return number, has_large or size > self._inline_sum_max
+            if cost > self._wire.frame_bytes_max and (why := self._too_large(task)):
+                self.unsendable.append((task, why))
+                continue
+            size += cost
+            has_large |= cost > self._inline_bytes_max
+            index = indexes.get(digest)
+            if index is None:
+                index = indexes[digest] = len(message.functions)
+                message.functions.append(digest)
+                if digest not in engine.functions:
+                    engine.functions.add(digest)
+                    message.new_functions[digest] = function.payload
+            run_timeout_s = task.options.run_timeout_s
+            message.tasks.append(
+                m.Assignment(task.id, task.attempt, index, task.payload, inputs, run_timeout_s)
+            )
+        return len(tasks), has_large or size > self._inline_sum_max
+
+    def _place_large(self, message: m.Assigned) -> list[Buffer]:
+        """Put payloads into frames of their own, in the order in which the codec takes them."""
+        batch = Batch(self._inline_bytes_max, self._inline_sum_max)
+        functions: dict[bytes, Any] = message.new_functions
+        for digest, payload in functions.items():
+            functions[digest] = batch.place(payload)
+        for task in message.tasks:
+            task.payload = batch.place(cast("bytes", task.payload))
+            if task.inputs is not None:
+                task.inputs = [batch.place(value) for value in cast("list[bytes]", task.inputs)]
+        return batch.large
+
+    def _too_large(self, task: Task) -> str:
+        """Why no message can carry `task`, alone as it may be; "" if one can."""
+        limit = self._wire.frame_bytes_max
+        inputs = task.inputs or ()
+        parts = [("its arguments", len(task.payload))]
+        if task.function is not None:
+            parts.append(("its function", len(task.function.payload)))
+        parts += [
+            (f"its input, the result of {name_of(node)},", len(node.result or b""))
+            for node in inputs
+        ]
+        what, size = max(parts, key=itemgetter(1))
+        if size <= limit:
+            # The rest of the first frame: what is inline in it is bounded by half of the limit.
+            what, size = f"the list of its {len(inputs):,} inputs", _INPUT_BYTES * len(inputs)
+            if size + _TASK_BYTES <= limit - self._inline_sum_max:
+                return ""
+        return (
+            f"task {name_of(task)} can't be sent to an engine: {what} takes {size:,} bytes, "
+            f"and at most {limit:,} may travel in one frame"
         )
-        return size
 
     def _send_results(self, client: ClientPeer, deliveries: list[Deliver]) -> None:
-        inline_bytes_max, batch_bytes = self._wire.inline_bytes_max, self._wire.batch_bytes
+        gap = client.unshown.gap()
+        if gap:
+            self._send_to(client, m.Notice(gap))
         start, count = 0, len(deliveries)
         while start < count:
-            batch = Batch(inline_bytes_max)
+            batch = Batch(self._inline_bytes_max, self._inline_sum_max)
             results: list[m.Result] = []
             size = 0
-            while start < count and size < batch_bytes:
+            while start < count and size < self._batch_bytes:
                 d = deliveries[start]
                 start += 1
                 payload: bytes | int | None = d.payload
+                size += _RESULT_BYTES
                 if d.payload is not None:
-                    size += 16 + len(d.payload)
+                    size += len(d.payload)
                     payload = batch.place(d.payload)
-                else:
-                    size += 64
+                if d.problem is not None:  # a text may have the last lines of several engines
+                    size += len(d.problem.text) + len(d.problem.root_text)
                 results.append(m.Result(d.task, d.state, payload, d.engine, d.problem))
             self._send_frames(client, encode(m.Results(results), batch.large))
 

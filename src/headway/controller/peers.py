@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from headway.controller.printed import Unshown
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.wire import codec
 from headway.wire import messages as m
@@ -17,6 +18,8 @@ from headway.wire import messages as m
 #: Identities that broke the protocol, remembered so that they stay unheard. Bounded: the
 #: oldest of so many has long gone.
 _BANNED_MAX = 1_000
+#: Engines that ended before their hello was read. Bounded: that of the oldest will not come.
+_DEAD_MAX = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +32,9 @@ class ClientPeer:
     heard_at_s: float
     #: False while its connection is lost: it is told nothing, and heard only if it says hello.
     is_here: bool = True
+    #: Why no engine will come, as it was told.
+    told_hopeless: str = ""
+    unshown: Unshown = field(default_factory=Unshown)
     decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
 
 
@@ -51,12 +57,14 @@ class EnginePeer:
 
 @dataclass(slots=True, eq=False)
 class NannyPeer:
-    """A nanny's connection."""
+    """A nanny's connection. An engine of it was here; why it starts no more, "" if it does."""
 
     identity: bytes
     hello: m.NannyHello
     heard_at_s: float
     is_here: bool = True
+    has_started: bool = False
+    failure: str = ""
     decoder: codec.Decoder[m.FromNanny] = field(default_factory=codec.from_nanny)
 
 
@@ -69,6 +77,7 @@ class Peers:
     def __init__(self) -> None:
         self._by_identity: dict[bytes, Peer] = {}
         self._banned: OrderedDict[bytes, None] = OrderedDict()
+        self._dead: OrderedDict[str, None] = OrderedDict()
         self.clients: dict[ClientId, ClientPeer] = {}
         self.engines: dict[EngineId, EnginePeer] = {}
         self.engines_by_token: dict[str, EnginePeer] = {}
@@ -110,6 +119,16 @@ class Peers:
     def is_banned(self, identity: bytes) -> bool:
         """Whether `identity` broke the protocol."""
         return identity.removesuffix(m.RESULTS_SUFFIX) in self._banned
+
+    def bury(self, token: str) -> None:
+        """The engine `token`, which is not here, has ended: it is not to be welcomed any more."""
+        self._dead[token] = None
+        if len(self._dead) > _DEAD_MAX:
+            self._dead.popitem(last=False)
+
+    def is_dead(self, token: str) -> bool:
+        """Whether the engine `token` ended before it was welcomed."""
+        return token in self._dead
 
     def engines_of(self, nanny: NannyPeer) -> list[EnginePeer]:
         """The engines that `nanny` watches."""

@@ -20,8 +20,9 @@ from headway.config import WireConfig
 from headway.controller.books import Books
 from headway.controller.outbox import Outbox
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
+from headway.controller.printed import Unshown
 from headway.core import events as ev
-from headway.core.events import format_engine_id
+from headway.core.events import EngineId, format_engine_id
 from headway.errors import ProtocolError
 from headway.wire import codec
 from headway.wire import messages as m
@@ -37,6 +38,8 @@ class Reception:
     Parameters:
         send: sends frames to an identity; False if nobody is there.
         notice: tells all clients something.
+        engine_died: told what a nanny says of an engine that ended while it had no connection.
+        is_dying: whether the end of an engine was reported, and is believed in a moment.
         reconnect_s: how long peers try to come back to a controller that is away.
     """
 
@@ -50,6 +53,8 @@ class Reception:
         wire: WireConfig,
         send: Callable[[bytes, list[Buffer]], bool],
         notice: Callable[[str], None],
+        engine_died: Callable[[m.EngineDied, float], None],
+        is_dying: Callable[[EngineId], bool],
         reconnect_s: float,
     ) -> None:
         self._cluster = cluster
@@ -60,14 +65,12 @@ class Reception:
         self._wire = wire
         self._send = send
         self._notice = notice
+        self._engine_died = engine_died
+        self._is_dying = is_dying
         self._reconnect_s = reconnect_s
         self._hello = codec.hello()
         self._any = [make() for make in _ANY]
         self._host = socket.gethostname()
-        #: Why no engine can be started, once that is known.
-        self.fatal = ""
-        #: A nanny says how one of its engines ended: set by the controller.
-        self.on_engine_died: Callable[[m.EngineDied, float], None] = lambda died, now: None
 
     def expect(self, now: float) -> None:
         """Expect back those that the ledger knows: this controller took over from another."""
@@ -145,9 +148,12 @@ class Reception:
             number = self._books.client_came(identity, hello, now)
             peer = ClientPeer(identity, number, hello, now)
             self._greet(peer, number, 0)
-            if self.fatal:
-                self._outbox.say(peer, m.Notice(self.fatal, fatal=True))
+        elif self._peers.is_dead(hello.token):
+            self.turn_away(identity, "this engine has ended, as its nanny says")
         else:
+            nanny = self._peers.nannies.get(hello.nanny)
+            if nanny is not None:
+                nanny.has_started = True
             engine = self._books.engine_came(identity, hello, now)
             self._greet(EnginePeer(identity, engine, hello, now), engine, 0)
 
@@ -169,11 +175,16 @@ class Reception:
         """
         if type(hello) is not type(peer.hello) or _name_of(hello) != _name_of(peer.hello):
             raise ProtocolError("a hello of another peer on its connection")
+        if hello.nth <= peer.hello.nth:
+            # It came twice. What the peer held then is no longer what it holds.
+            return
         peer.heard_at_s = now
         peer.is_here = True
         peer.hello = hello
         ledger = self._books.ledger
         if isinstance(peer, ClientPeer):
+            # What it was shown of what was on its way, nobody will say.
+            peer.unshown = Unshown()
             self._greet(peer, peer.number, ledger.clients[peer.number].batch)
         elif isinstance(peer, EnginePeer):
             self._greet(peer, peer.number, ledger.engines[peer.number].batch)
@@ -201,14 +212,14 @@ class Reception:
     def _compare_engines(self, hello: m.NannyHello, now: float) -> None:
         """What a nanny says of its engines, after it could not say so for a while."""
         for died in hello.died:
-            self.on_engine_died(died, now)
+            self._engine_died(died, now)
         if not hello.cluster:
             return
         living = {*hello.engines, *(died.token for died in hello.died)}
         for peer in list(self._peers.engines.values()):
-            if peer.hello.nanny == hello.token and peer.hello.token not in living:
-                end = ev.EngineEnd("ended while its nanny had no connection")
-                self.lose_engine(peer, ev.EngineLeft(peer.number, end, known=False), now)
+            token = peer.hello.token
+            if peer.hello.nanny == hello.token and token not in living:
+                self._give_up(peer, "ended while its nanny had no connection", now)
 
     # --- refusals --------------------------------------------------------------------------------
 
@@ -264,22 +275,28 @@ class Reception:
             self._peers.remove(peer)
             self._books.tell(ev.ClientLeft(peer.number), now)
         elif isinstance(peer, EnginePeer):
-            end = ev.EngineEnd(why)
-            self.lose_engine(peer, ev.EngineLeft(peer.number, end, known=False), now)
+            self._give_up(peer, why, now)
             nanny = self._peers.nannies.get(peer.hello.nanny)
             if nanny is not None:
                 self._outbox.say(nanny, m.StopEngine(peer.hello.token, why, restart=True))
         else:
             self._peers.remove(peer)
             for engine in self._peers.engines_of(peer):
-                end = ev.EngineEnd(f"was lost with its nanny, which {why}")
-                self.lose_engine(engine, ev.EngineLeft(engine.number, end, known=False), now)
+                if self._is_dying(engine.number):
+                    continue  # it is believed in its time, and ended as was reported
+                self._give_up(engine, f"was lost with its nanny, which {why}", now)
+
+    def _give_up(self, peer: EnginePeer, why: str, now: float) -> None:
+        """Nobody reported the end of this engine. If it lives, it shall know: its tasks run
+        elsewhere from now on, and it will get no others."""
+        if peer.is_here:
+            self._send(peer.identity, codec.encode(m.Refused(f"this engine {why}")))
+        self.lose_engine(peer, ev.EngineLeft(peer.number, ev.EngineEnd(why), known=False), now)
 
     def lose_engine(self, peer: EnginePeer, event: ev.EngineLeft, now: float) -> None:
         """An engine has ended, as `event` says."""
         if self._peers.find(peer.identity) is peer:
             self._peers.remove(peer)
-            self._peers.ban(peer.identity)
             self._books.tell(event, now)
             if not event.end.wanted:
                 self._notice(f"engine {format_engine_id(peer.number)} {event.end.text}")

@@ -27,9 +27,10 @@ from headway.controller.books import Books, Clock
 from headway.controller.journal import DURABILITIES, OFF, Journal
 from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
-from headway.controller.nanny_process import AdoptedNanny, NannyProcess, is_running
+from headway.controller.nanny_process import AdoptedNanny, NannyProcess
 from headway.controller.recovery import Place, keys_of, recover
 from headway.errors import JournalError, StartError
+from headway.processes import is_running
 from headway.wire.endpoint import (
     CONNECTION_FILE,
     JOURNAL_FILE,
@@ -41,6 +42,7 @@ from headway.wire.endpoint import (
     make_cluster_dir,
     make_keys,
     remove_cluster_dir,
+    remove_connection_file,
     start_authenticator,
     write_connection_file,
 )
@@ -48,6 +50,8 @@ from headway.wire.endpoint import (
 #: A nanny that was told to stop needs the engines' grace, and a moment for itself.
 _NANNY_STOP_S = EngineConfig().stop_grace_s + 3.0
 
+#: In the cluster's directory: what the nanny of a durable cluster writes on stderr.
+_NANNY_LOG = "nanny.log"
 
 Ready = Callable[[Path, Path | None], None]
 
@@ -128,19 +132,18 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         router, address = bind_router(context, place.address, keys, wire)
         undo.callback(router.close, linger=0)
         path = Path(place.connection)
-        write_connection_file(
-            path,
-            ConnectionInfo(
-                cluster=settings.name or Path(place.directory).name,
-                address=address,
-                server_key=keys.server_public if keys else None,
-                client_public=keys.client_public if keys else None,
-                client_secret=keys.client_secret if keys else None,
-                pid=os.getpid(),
-            ),
+        info = ConnectionInfo(
+            cluster=settings.name or Path(place.directory).name,
+            address=address,
+            server_key=keys.server_public if keys else None,
+            client_public=keys.client_public if keys else None,
+            client_secret=keys.client_secret if keys else None,
+            pid=os.getpid(),
         )
-        undo.unless_left(path.unlink, missing_ok=True)
-        nanny = _look_after_nanny(settings, place, path, journal is not None)
+        write_connection_file(path, info)
+        # Meanwhile a later cluster may have written its own to the same path.
+        undo.unless_left(remove_connection_file, path, info)
+        nanny = _look_after_nanny(settings, place, journal is not None, lifeline)
         if nanny is not None:
             undo.unless_left(nanny.close, _NANNY_STOP_S)
         if journal is not None:
@@ -156,6 +159,8 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             reconnect_s=_reconnect_s(settings, lifeline, wire),
             lifeline=lifeline,
             child_ended=nanny.ended if nanny is not None else lambda: None,
+            child_pid=nanny.pid if nanny is not None else 0,
+            engines_expected=settings.engines,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:
@@ -248,19 +253,22 @@ def _same_place(settings: Settings, place: Place, undo: _Undo) -> Place:
 
 
 def _look_after_nanny(
-    settings: Settings, place: Place, connection_file: Path, survive: bool
+    settings: Settings, place: Place, survive: bool, lifeline: int | None
 ) -> NannyProcess | AdoptedNanny | None:
     """The nanny of this host: the one that is there, or a new one; None if none is wanted."""
+    log = Path(place.directory) / _NANNY_LOG
     if place.nanny and is_running(place.nanny):
-        return AdoptedNanny(place.nanny)
+        return AdoptedNanny(place.nanny, log)
     if not settings.engines:
         return None
     return NannyProcess(
-        connection_file,
+        Path(place.connection),
         settings.engines,
         resources=settings.resources,
         engine_command=settings.engine_command,
         sys_path=settings.sys_path,
         cwd=settings.cwd,
         survive=survive,
+        lifeline=lifeline if survive else None,
+        log=log if survive else None,
     )

@@ -15,9 +15,10 @@ from msgspec import Struct
 
 from headway.config import SchedulerConfig
 from headway.controller.ledger import KnownClient, KnownEngine, Ledger
+from headway.core import rows
 from headway.core import snapshot as core_snapshot
 from headway.core.events import ClientId, EngineId
-from headway.errors import JournalError
+from headway.errors import JournalError, ReplayError
 from headway.wire import messages as m
 
 _CRC_BYTES = 4
@@ -62,7 +63,7 @@ def dump_ledger(ledger: Ledger, now: float, wall_s: float) -> Iterator[bytes]:
     )
     yield _sealed(_encode(front))
     for part in core_snapshot.dump(ledger.scheduler):
-        yield _sealed(core_snapshot.encode(part))
+        yield _sealed(rows.pack(part))
 
 
 def load_ledger(
@@ -81,9 +82,9 @@ def load_ledger(
     try:
         front = _decode_front(_opened(first))
         ledger.scheduler = core_snapshot.load(
-            (core_snapshot.decode(_opened(part)) for part in parts), config, rng
+            (rows.unpack(_opened(part)) for part in parts), config, rng
         )
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, ReplayError) as error:
         raise JournalError(f"the journal's snapshot can't be read: {error}") from error
     ledger.clients_seen, ledger.engines_seen = front.clients_seen, front.engines_seen
     for client in front.clients:
@@ -97,8 +98,8 @@ def _sealed(packed: bytes) -> bytes:
     return zlib.crc32(packed).to_bytes(_CRC_BYTES, "big") + packed
 
 
-def _opened(data: bytes) -> memoryview:
-    packed = memoryview(data)[_CRC_BYTES:]
+def _opened(data: bytes) -> bytes:
+    packed = data[_CRC_BYTES:]
     if zlib.crc32(packed) != int.from_bytes(data[:_CRC_BYTES], "big"):
         raise JournalError("the journal's snapshot is damaged: a checksum is wrong")
     return packed

@@ -77,8 +77,12 @@ class ConditionSpec(Struct, array_like=True, frozen=True):
     on: int = ON_SUCCESS
 
 
+#: The most of a resource, and the most seconds, that a task or an engine may name: up to here
+#: every whole number is exact in a float, so that 8 PiB of memory are still counted to the byte.
+AMOUNT_MAX = float(1 << 53)
+
 #: What the codec lets through: no negative, infinite or not-a-number amount comes inside.
-Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Amount = Annotated[float, Meta(ge=0, le=AMOUNT_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 32)]
 
 
@@ -234,10 +238,11 @@ class Released(Struct):
 
 
 class CancelAsked(Struct):
-    """The client wants these tasks not to run."""
+    """The client wants these tasks not to run; `queued_only`: unless they have begun."""
 
     client: ClientId
     tasks: list[TaskId]
+    queued_only: bool = False
 
 
 class EngineJoined(Struct):
@@ -287,13 +292,24 @@ class Started(Struct):
 
 
 class GaveBack(Struct):
-    """An engine's answer to a recall: the tasks it had not begun, and will not."""
+    """An engine's answer to a recall: the tasks it had not begun, and will not.
+
+    Of the others that were asked for it says that they have `begun`.
+    """
 
     engine: EngineId
     tasks: list[TaskId]
+    begun: list[TaskId] = []
 
 
 # --- events that no peer can send: a shell says them -------------------------------------------
+
+
+class EnginesExpected(Struct):
+    """These engines are being started: a task that may run there alone waits for them to join,
+    where otherwise it would be impossible. A shell that gives up on them ends its clients."""
+
+    engines: list[EngineId]
 
 
 class EngineResumed(Struct):
@@ -304,11 +320,15 @@ class EngineResumed(Struct):
 
 class Abandoned(Struct):
     """The shell knows that a task which is on no engine will not run. `kind` is KIND_INVALID,
-    KIND_IMPOSSIBLE or KIND_TIMEOUT; `text` is for people."""
+    KIND_IMPOSSIBLE, KIND_TIMEOUT or KIND_TOO_LARGE; `text` is for people.
+
+    `attempt` is that of an assignment which the shell could not send: then, too, it is on none.
+    """
 
     task: TaskId
     kind: str
     text: str
+    attempt: int = 0
 
 
 class PastTask(Struct):
@@ -334,6 +354,16 @@ class Remembered(Struct):
     tasks: list[PastTask]
 
 
+class Undelivered(Struct):
+    """The shell could not send `task` to `engine`, on which it was placed: it is queued as if it
+    had not been, since `queued_at_s`, so that its timeout runs on. Of several, the last to be
+    placed is told first: each goes to the front."""
+
+    engine: EngineId
+    task: TaskId
+    queued_at_s: float
+
+
 class LateOutcome(Struct):
     """An engine that was given up reports how the latest attempt of a task ended."""
 
@@ -354,8 +384,10 @@ Event = (
     | Finished
     | Started
     | GaveBack
+    | EnginesExpected
     | EngineResumed
     | Abandoned
     | Remembered
+    | Undelivered
     | LateOutcome
 )

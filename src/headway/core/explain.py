@@ -78,6 +78,9 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
     lane = task.lane
     assert lane is not None
     head = f"task {name_of(task)} is ready since {_ago(task, now)}"
+    awaited = s.lanes.awaited(lane) if not lane.engines else []
+    if awaited:
+        return f"{head}, and waits for an engine that is being started: {names(awaited)}"
     if not s.engines:
         return f"{head}, and no engine is here to run it"
     if not lane.engines:
@@ -87,8 +90,9 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
         if other is task or before >= _QUEUE_LOOK_MAX:
             break
         before += 1
-    may = "any engine" if lane is s.lanes.common else names(list(lane.engines))
-    busy = ", ".join(_load(e) for e in list(lane.engines.values())[:_NAMED_MAX])
+    allowed = sorted(lane.engines)
+    may = "any engine" if lane is s.lanes.common else names(allowed)
+    busy = ", ".join(_load(lane.engines[e]) for e in allowed[:_NAMED_MAX])
     return f"{head}: number {before + 1} in the queue for {may}, which have no room ({busy})"
 
 
@@ -125,7 +129,11 @@ def _on_engine(s: Scheduler, task: Task, now: float) -> str:
     engine = s.engines[task.engine]
     name = format_engine_id(engine.id)
     attempt = f", attempt {task.attempt}" if task.attempt > 1 else ""
-    asked = "; it was asked to stop" if task.cancelled else ""
+    asked = ""
+    if task.cancelled:
+        asked = "; it was asked to stop"
+    elif task.id in engine.unwanted:
+        asked = "; it is cancelled unless it has begun, which its engine was asked"
     if task.state is TaskState.RUNNING:
         return f"task {name_of(task)} runs on {name} since {_ago(task, now)}{attempt}{asked}"
     place = list(engine.assigned).index(task.id)

@@ -1,10 +1,14 @@
 """Fair turns: the tasks of one priority, taken in turn from the clients that share it.
 
-A `FairQueue` stands where a lane keeps a deque of tasks, once a task with the option `fair` has
-come, and has those of a deque's operations that a lane uses. Each client with fair tasks is a
-party, and so are all tasks without the option together; the parties take turns, one task each,
-and each is first in, first out. A party without tasks is dropped, so that nothing grows with
-the number of clients ever seen.
+A `FairQueue` stands where a lane keeps a deque of entries, once a task with the option `fair` has
+come, and has those of a deque's operations that a lane uses, and `leave`. Each client with fair
+tasks is a party, and so are all tasks without the option together; the parties take turns, one
+task each, and each is first in, first out. A party without tasks is dropped, so that nothing
+grows with the number of clients ever seen.
+
+An entry is a task with its ticket, and lives while the task has that ticket: one that leaves
+before its turn stays in its deque, dead, and does not come to life again when it comes back.
+The dead make no difference to the order of the living: a party of the dead alone has no turn.
 
 What this file must not know: lanes, engines, why a task left.
 """
@@ -12,95 +16,136 @@ What this file must not know: lanes, engines, why a task left.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from headway.core.records import Task
 
+Entry: TypeAlias = tuple[int, Task]
+
 #: The party of the tasks that did not ask for turns.
 _UNFAIR = -1
+#: The dead are swept out when they are more than the living, and so many: few are not worth it.
+_DEAD_SPARE = 64
+
+
+def is_living(entry: Entry) -> bool:
+    """Whether the task of `entry` still waits there."""
+    return entry[1].ticket == entry[0]
+
+
+class _Party:
+    """The entries of one party, and how many of them live: at least one."""
+
+    __slots__ = ("entries", "living")
+
+    def __init__(self) -> None:
+        self.entries: deque[Entry] = deque()
+        self.living = 0
 
 
 class FairQueue:
-    """Tasks in the order in which their turns come."""
+    """Tasks in the order in which their turns come. It shows and counts the living alone."""
 
-    __slots__ = ("_count", "_parties")
+    __slots__ = ("_entries", "_living", "_parties")
 
-    def __init__(self, tasks: Iterable[Task] = ()) -> None:
-        #: In the order of their turns; none is empty.
-        self._parties: OrderedDict[int, deque[Task]] = OrderedDict()
-        self._count = 0
-        for task in tasks:
-            self.append(task)
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        #: In the order of their turns.
+        self._parties: OrderedDict[int, _Party] = OrderedDict()
+        self._living = 0
+        #: All, the dead among them.
+        self._entries = 0
+        for entry in entries:
+            self.append(entry)
 
-    def append(self, task: Task) -> None:
-        """Queue `task` behind the others of its party."""
-        self._party_of(task).append(task)
-        self._count += 1
+    def append(self, entry: Entry) -> None:
+        """Queue `entry`, which lives, behind the others of its party."""
+        self._party_for(entry[1]).entries.append(entry)
 
-    def appendleft(self, task: Task) -> None:
-        """Queue `task` before the others of its party, whose turn stays where it was."""
-        self._party_of(task).appendleft(task)
-        self._count += 1
+    def appendleft(self, entry: Entry) -> None:
+        """Queue `entry`, which lives, before the others of its party: the turn stays where it
+        was."""
+        self._party_for(entry[1]).entries.appendleft(entry)
 
-    def popleft(self) -> Task:
-        """Take out the task whose turn it is; then it is the next party's."""
-        party, queue = next(iter(self._parties.items()))
-        task = queue.popleft()
-        self._count -= 1
-        if queue:
-            self._parties.move_to_end(party)
+    def popleft(self) -> Entry:
+        """Take out the entry whose turn it is; then it is the next party's."""
+        first = self[0]
+        key, party = next(iter(self._parties.items()))
+        party.entries.popleft()
+        self._entries -= 1
+        self._living -= 1
+        party.living -= 1
+        if party.living:
+            self._parties.move_to_end(key)
         else:
-            del self._parties[party]
-        return task
+            self._drop(key)
+        return first
 
-    def drop_first(self) -> None:
-        """Take the first task out because it is none any more: the turn stays its party's.
+    def leave(self, task: Task) -> None:
+        """`task` has left before its turn: its entry is dead. The turn stays its party's, if
+        others of it wait.
 
-        With `popleft` in its place, a client that cancels a hundred tasks would wait a hundred
-        turns for its next.
+        Were it the next party's, a client that cancels a hundred tasks would wait a hundred turns
+        for its next.
         """
-        party, queue = next(iter(self._parties.items()))
-        queue.popleft()
-        self._count -= 1
-        if not queue:
-            del self._parties[party]
+        key = _party_of(task)
+        party = self._parties[key]
+        party.living -= 1
+        self._living -= 1
+        if not party.living:
+            self._drop(key)
+        elif self._entries > 2 * self._living + _DEAD_SPARE:
+            self._sweep()
 
-    def keep(self, is_wanted: Callable[[Task], bool]) -> None:
-        """Drop every task that is not wanted, and of one that is here twice the later place.
+    def by_party(self) -> Iterator[Entry]:
+        """One party after the other, in the order of their turns: appended to an empty queue in
+        this order, the entries make one that is equal."""
+        for party in self._parties.values():
+            yield from filter(is_living, party.entries)
 
-        The parties keep the order of their turns.
-        """
-        for party, queue in list(self._parties.items()):
-            wanted = deque(dict.fromkeys(filter(is_wanted, queue)))
-            self._count -= len(queue) - len(wanted)
-            if wanted:
-                self._parties[party] = wanted
-            else:
-                del self._parties[party]
-
-    def __getitem__(self, index: int) -> Task:
-        """The task whose turn it is, at index 0: no other can be looked at."""
+    def __getitem__(self, index: int) -> Entry:
+        """The entry whose turn it is, at index 0: no other can be looked at."""
         if index != 0:
-            raise IndexError(f"a FairQueue shows its first task alone, not number {index}")
-        return next(iter(self._parties.values()))[0]
+            raise IndexError(f"a FairQueue shows its first entry alone, not number {index}")
+        entries = next(iter(self._parties.values())).entries
+        while not is_living(entries[0]):
+            entries.popleft()
+            self._entries -= 1
+        return entries[0]
 
     def __len__(self) -> int:
-        return self._count
+        return self._living
 
-    def __iter__(self) -> Iterator[Task]:
-        """All tasks, in the order of their turns as they stand. O(1) each, however uneven the
-        parties are."""
-        rest = deque(iter(queue) for queue in self._parties.values())
+    def __iter__(self) -> Iterator[Entry]:
+        """All, in the order of their turns as they stand. O(1) each, however uneven the parties
+        are."""
+        rest = deque(filter(is_living, party.entries) for party in self._parties.values())
         while rest:
             party = rest.popleft()
-            for task in party:
-                yield task
+            for entry in party:
+                yield entry
                 rest.append(party)
                 break
 
-    def _party_of(self, task: Task) -> deque[Task]:
-        party = task.client if task.options.fair else _UNFAIR
-        queue = self._parties.get(party)
-        if queue is None:
-            queue = self._parties[party] = deque()
-        return queue
+    def _party_for(self, task: Task) -> _Party:
+        """The party to which an entry of `task` is added."""
+        key = _party_of(task)
+        party = self._parties.get(key)
+        if party is None:
+            party = self._parties[key] = _Party()
+        party.living += 1
+        self._living += 1
+        self._entries += 1
+        return party
+
+    def _drop(self, key: int) -> None:
+        self._entries -= len(self._parties.pop(key).entries)
+
+    def _sweep(self) -> None:
+        for party in self._parties.values():
+            party.entries = deque(filter(is_living, party.entries))
+        self._entries = self._living
+
+
+def _party_of(task: Task) -> int:
+    return task.client if task.options.fair else _UNFAIR

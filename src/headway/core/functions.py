@@ -30,6 +30,10 @@ class Functions:
         """The function of that digest, if it is known."""
         return self._functions.get(digest)
 
+    def put_back(self, function: Function) -> None:
+        """`function` is known again, from a snapshot."""
+        self._functions[function.digest] = function
+
     def declare(self, client: Client, functions: Mapping[bytes, Payload]) -> None:
         """`client` sent these, and may name them."""
         for digest, payload in functions.items():

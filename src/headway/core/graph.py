@@ -16,7 +16,7 @@ scheduler walks along the graph with a list, not with recursion.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import TypeVar
 
@@ -33,6 +33,9 @@ from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 
 SUCCEEDED = TaskState.SUCCEEDED
+
+#: What a condition on a group may wait for.
+_ONS = (ON_SUCCESS, ON_FAILURE, ON_DONE)
 
 Edge = TypeVar("Edge", Condition, Condition | Group)
 
@@ -160,6 +163,11 @@ def add_edge(edges: list[Edge], edge: Edge) -> None:
     edges.append(edge)
 
 
+def living_edges(edges: Iterable[Edge]) -> Iterator[Edge]:
+    """`edges` without those to tasks that have ended, in the same order."""
+    return (edge for edge in edges if not _is_dead(edge))
+
+
 def _is_dead(edge: Condition | Group) -> bool:
     return type(edge) is Condition and edge.task.state in FINAL_STATES
 
@@ -210,7 +218,10 @@ def note_member_end(group: Group, member: Task) -> Iterator[tuple[Condition, boo
         group.failed += 1
         if group.culprit is None:
             group.culprit = member.id
-    for on, by_threshold in group.waiting.items():
+    for on in _ONS:  # not in the order in which they came to be waited for: it has gaps
+        by_threshold = group.waiting.get(on)
+        if by_threshold is None:
+            continue
         hits = group_hits(group, on)
         if on & end:
             for condition in by_threshold.pop(hits, ()):

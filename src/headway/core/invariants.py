@@ -85,11 +85,19 @@ def _check_holds(s: Scheduler) -> None:
 
 def _check_engines(s: Scheduler) -> None:
     for engine in s.engines.values():
+        # Against the highest hwm so far: one that was lowered takes nothing back.
+        _require(
+            engine.load <= s.load_max,
+            f"engine {engine.id} has {engine.load} tasks, and the limit is {s.load_max:g}",
+        )
         taken: Counter[str] = Counter()
         for task in engine.assigned.values():
             _require(task.state in ON_ENGINE_STATES, f"{task!r} is seated")
             _require(task.engine == engine.id, f"{task!r} is seated on engine {engine.id}")
             taken.update(task.options.resources or {})
+        _require(
+            engine.unwanted <= engine.assigned.keys(), f"engine {engine.id}: unwanted tasks linger"
+        )
         for name, amount in engine.resources.items():
             free = engine.free[name]
             _require(
@@ -119,7 +127,7 @@ def _check_lanes(s: Scheduler, placed: bool) -> None:
         _require({e.id for e in lane.room} == room, "a lane's index of room is wrong")
         _require(not (waiting and room), f"{waiting[:1]} waits, and engines {room} have room")
         if waiting and not admitted:
-            _require(not lane.restriction.is_narrow, f"{waiting[0]!r} can never run")
+            _require(not s.lanes.is_hopeless(lane), f"{waiting[0]!r} can never run")
     ready = sum(t.state is TaskState.READY for t in s.tasks.values())
     _require(queued == ready, f"{queued} tasks in lanes, {ready} ready")
 

@@ -30,7 +30,7 @@ from headway.core.graph import (
 from headway.core.problems import Problem
 from headway.core.ready import Lanes
 from headway.core.recall import Recalls
-from headway.core.records import Client, Condition, Engine, Group, Task
+from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
 from headway.core.states import FINAL_STATES, TRANSITIONS, Cause, TaskState
 from headway.core.statistics import Counters
@@ -39,12 +39,16 @@ from headway.errors import InvariantViolation
 
 WAITING, READY = TaskState.WAITING, TaskState.READY
 ASSIGNED, RUNNING = TaskState.ASSIGNED, TaskState.RUNNING
-SUCCEEDED = TaskState.SUCCEEDED
 
 Commands = list[Command]
 
 #: The dependents of a task that ended without any. Nobody appends to those of a final task.
 _NONE_WAIT: list[Condition | Group] = []
+
+
+def delivery(task: Task) -> Deliver:
+    """What its client is told of the end of `task`."""
+    return Deliver(task.client, task.id, task.state, task.result, task.engine, task.problem)
 
 
 class Life:
@@ -64,10 +68,9 @@ class Life:
         self.recalls = Recalls(self.lanes, config.recall_after_s)
         #: Tasks that have ended, whose dependents have not heard of it.
         self.ended: deque[Task] = deque()
-        #: Engines whose load changed since their lanes heard of it.
+        #: Engines whose load changed in this event: their lanes hear of it at its end.
         self.changed: dict[EngineId, Engine] = {}
-        #: The last stamp given: in LRU order, an engine that is given a task goes to the end.
-        self._stamp = 0
+        self.stamps = Stamps()
 
     def move(self, task: Task, cause: Cause) -> None:
         """Change the state of `task`. Nobody else does."""
@@ -93,7 +96,7 @@ class Life:
                 self.end(task, Cause.NO_ENGINE_LEFT, words.follow_lost(task), out)
             return
         lane = self.lanes.lane_of(task)
-        if not lane.engines and lane.restriction.is_narrow:
+        if not lane.engines and self.lanes.is_hopeless(lane):
             self.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
             return
         self.lanes.push(task, lane, front)
@@ -114,8 +117,8 @@ class Life:
             for name, amount in options.resources.items():
                 if amount:  # none of what the engine does not even have is nothing taken
                     engine.free[name] -= amount
-        self._stamp += 1
-        engine.stamp = self._stamp
+        self.stamps.last += 1
+        engine.stamp = self.stamps.last
         self.lanes.engine_changed(engine)
         self.recalls.engine_changed(engine)
         out.append(Assign(engine.id, task))
@@ -126,6 +129,8 @@ class Life:
         if engine is None:
             return
         del engine.assigned[task.id]
+        if engine.unwanted:
+            engine.unwanted.discard(task.id)
         if task.options.resources:
             for name, amount in task.options.resources.items():
                 if amount:
@@ -135,21 +140,24 @@ class Life:
             engine.free = dict(engine.resources)
         self.changed[engine.id] = engine
 
-    def take_back(self, task: Task, cause: Cause, now: float, out: Commands) -> None:
-        """`task` comes back from its engine, and may run again: at the front of the queue."""
+    def take_back(
+        self, task: Task, cause: Cause, now: float, out: Commands, since_s: float | None = None
+    ) -> None:
+        """`task` comes back from its engine, and may run again: at the front of the queue. There
+        a new stretch begins; with `since_s` the one that began then goes on."""
         if task.cancelled:
             self.end(task, Cause.CANCEL, words.cancelled(task), out)
             return
         self.unseat(task)
         task.engine = None
-        self.queue_again(task, now)
+        self.queue_again(task, now if since_s is None else since_s)
         self.make_ready(task, cause, now, out, front=True)
 
-    def queue_again(self, task: Task, now: float) -> None:
-        """A stretch in the queue begins."""
-        task.since_s = now
+    def queue_again(self, task: Task, since_s: float) -> None:
+        """A stretch in the queue begins, or began at `since_s`."""
+        task.since_s = since_s
         if task.options.timeout_s is not None:
-            self.timers.arm(task.id, Timer.QUEUE_TIMEOUT, now + task.options.timeout_s)
+            self.timers.arm(task.id, Timer.QUEUE_TIMEOUT, since_s + task.options.timeout_s)
 
     def end(
         self,
@@ -160,7 +168,7 @@ class Life:
         payload: Payload | None = None,
     ) -> None:
         """End `task`: tell its client, let go of what it needed. Its dependents hear of it in
-        `_propagate`."""
+        `propagate`."""
         state = task.state
         if state is ASSIGNED or state is RUNNING:
             self.unseat(task)
@@ -173,10 +181,9 @@ class Life:
             self.timers.disarm(task.id, Timer.QUEUE_TIMEOUT)
         if options.backoff_s:
             self.timers.disarm(task.id, Timer.BACKOFF)
-        if task.state is SUCCEEDED:
-            task.result = payload
+        task.result = payload
         if task.client in self.clients:
-            out.append(Deliver(task.client, task.id, task.state, payload, task.engine, problem))
+            out.append(delivery(task))
         if task.conditions is not None:
             self._let_go(task, task.conditions)
         self.functions.unuse(task, out)
@@ -263,8 +270,16 @@ class Life:
             task.lane.leave(task)
             self.lanes.push(task, self.lanes.lane_of(task), front=False)
 
-    def tell_lanes(self) -> None:
-        """Let the lanes know of the engines whose load changed, once for each."""
+    def settle(self, now: float, out: Commands) -> None:
+        """The end of each event: tell the dependents of what has ended, and the lanes of the
+        engines whose load changed, once for each.
+
+        The lanes once heard of it when somebody asked what is due or let tasks be placed. That
+        saved little, since an engine reports in batches, and made the order of things depend on
+        when it was asked, which nobody records.
+        """
+        if self.ended:
+            self.propagate(now, out)
         if self.changed:
             for engine in self.changed.values():
                 self.lanes.engine_changed(engine)

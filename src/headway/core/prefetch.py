@@ -1,7 +1,9 @@
 """How many tasks an engine may have outstanding, and what that is learned from.
 
 `hwm` is 1, n, 0 (no limit), or "auto": then as many as the engine's recent tasks would take
-`prefetch_s` to run, so that short tasks ride in batches and long ones hardly queue.
+`prefetch_s` to run, so that short tasks ride in batches and long ones hardly queue. Under "auto"
+one slow task may lower the limit below what the engine has already: that stays there, to be
+recalled if another engine idles, and the engine is given nothing until it has less.
 """
 
 from __future__ import annotations
@@ -25,6 +27,13 @@ def limit_of(engine: Engine, config: SchedulerConfig) -> float:
         return config.hwm_auto_min
     wanted = config.prefetch_s / max(engine.run_mean_s, 1e-9)
     return float(int(min(max(wanted, config.hwm_auto_min), config.hwm_auto_max)))
+
+
+def load_max(config: SchedulerConfig) -> float:
+    """The most that `limit_of` ever gives under `config`."""
+    if config.hwm == HWM_AUTO:
+        return float(max(config.hwm_auto_min, config.hwm_auto_max))
+    return float(config.hwm) if config.hwm else inf
 
 
 def note_runs(engine: Engine, count: int, run_s: float) -> None:

@@ -18,21 +18,21 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from random import Random
 
 from headway.core.events import EngineId
-from headway.core.fair import FairQueue
+from headway.core.fair import Entry, FairQueue, is_living
 from headway.core.graph import followable
 from headway.core.index import EngineIndex, make_index
 from headway.core.records import Engine, Task
 from headway.core.schemes import Scheme
-from headway.core.states import TaskState
-
-READY = TaskState.READY
 
 #: Empty lanes are kept, since their like will come again, but not more of them than this.
 _EMPTY_LANES_MAX = 64
+#: The dead entries of a lane are swept out when they are more than its tasks, and so many.
+_DEAD_SPARE = 64
 #: What is free of a resource is a sum of floats: by this part of a task's need it may be short.
 ROUNDING = 1e-9
 
@@ -65,8 +65,16 @@ class Restriction:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether engines were ruled out one by one: then having none left is the end."""
-        return not self.waits and (self.allowed is not None or self.excluded is not None)
+        """Whether engines were ruled out one by one: then having none left is the end. For a task
+        that waits, if none that could join is left either."""
+        if self.waits:
+            return self.allowed is not None and self.allowed <= (self.excluded or frozenset())
+        return self.allowed is not None or self.excluded is not None
+
+    def leaves_any(self, engines: AbstractSet[EngineId]) -> bool:
+        """Whether one of `engines`, of which no more is known yet, was not ruled out."""
+        allowed = engines if self.allowed is None else engines & self.allowed
+        return bool(allowed if self.excluded is None else allowed - self.excluded)
 
     def admits(self, engine: Engine) -> bool:
         """Whether such a task may run on `engine`, if not now."""
@@ -85,24 +93,25 @@ class Restriction:
 class Lane:
     """The ready tasks of one restriction. A deque for each priority, highest first."""
 
-    __slots__ = ("_entries", "_priorities", "_queues", "count", "engines", "restriction", "room")
+    __slots__ = ("_dead", "_priorities", "_queues", "count", "engines", "restriction", "room")
 
     def __init__(self, restriction: Restriction, room: EngineIndex) -> None:
         self.restriction = restriction
         #: The engines that may run its tasks, and those of them that have room.
         self.engines: dict[EngineId, Engine] = {}
         self.room = room
-        #: Tasks ready here. The deques may hold more: a task that left before its turn stays
-        #: in its deque, dead, until it surfaces or the dead are the most.
+        #: Tasks ready here. The deques may hold more: the entry of a task that left before its
+        #: turn stays, dead, until it surfaces or the dead are the most.
         self.count = 0
-        self._entries = 0
+        #: Entries that are dead, at most.
+        self._dead = 0
         #: A deque of the tasks of each priority, or turns once a fair one came.
-        self._queues: dict[int, deque[Task] | FairQueue] = {}
+        self._queues: dict[int, deque[Entry] | FairQueue] = {}
         #: A heap of them, negated: the highest priority first.
         self._priorities: list[int] = []
 
-    def push(self, task: Task, ticket: int) -> None:
-        """Queue `task`: at the back, or at the front if its ticket is negative."""
+    def push(self, task: Task, ticket: int, front: bool) -> None:
+        """Queue `task`: at the front, or at the back."""
         task.lane = self
         task.ticket = ticket
         priority = task.options.priority
@@ -111,29 +120,25 @@ class Lane:
             queue = self._queues[priority] = deque()
             heapq.heappush(self._priorities, -priority)
         if task.options.fair and type(queue) is deque:
-            queue = self._queues[priority] = FairQueue(queue)
-        if ticket < 0:
-            queue.appendleft(task)
+            fair = FairQueue(filter(is_living, queue))
+            self._dead -= len(queue) - len(fair)
+            queue = self._queues[priority] = fair
+        if front:
+            queue.appendleft((ticket, task))
         else:
-            queue.append(task)
+            queue.append((ticket, task))
         self.count += 1
-        self._entries += 1
-        if self._entries > 2 * self.count + 64:
-            self._sweep()
 
     def head(self) -> Task:
         """The task whose turn it is. There must be one: see `count`."""
         while True:
             queue = self._queues[-self._priorities[0]]
             while queue:
-                task = queue[0]
-                if task.lane is self and task.state is READY:
+                ticket, task = queue[0]
+                if task.ticket == ticket:  # is_living, without the call
                     return task
-                if type(queue) is deque:
-                    queue.popleft()
-                else:
-                    queue.drop_first()  # type: ignore[union-attr]
-                self._entries -= 1
+                queue.popleft()
+                self._dead -= 1
             if self._priorities[0] != 0 or len(self._priorities) > 1:
                 del self._queues[-heapq.heappop(self._priorities)]
 
@@ -141,46 +146,53 @@ class Lane:
         """Take the head out; the caller seats it in the same step."""
         task = self.head()
         self._queues[-self._priorities[0]].popleft()
-        self._entries -= 1
         self.count -= 1
         task.lane = None
+        task.ticket = 0
         return task
 
     def leave(self, task: Task) -> None:
         """`task` leaves before its turn."""
         task.lane = None
+        task.ticket = 0
         self.count -= 1
+        queue = self._queues[task.options.priority]
+        if type(queue) is FairQueue:
+            queue.leave(task)  # it drops its dead by itself, but it is still here when it is empty
+            if queue:
+                return
+        self._dead += 1
+        if self._dead > self.count + _DEAD_SPARE:
+            self._sweep()
 
     def waiting(self) -> Iterator[Task]:
-        """The tasks here, in order. One that left and came back may come twice.
-
-        Of fair turns the order is the one in which they stand now, also where tasks have left.
-        """
+        """The tasks here, in the order of their turns as they stand now."""
         for priority in sorted(self._priorities):
-            for task in self._queues[-priority]:
-                if self._is_here(task):
-                    yield task
+            for _, task in filter(is_living, self._queues[-priority]):
+                yield task
+
+    def by_party(self) -> Iterator[Task]:
+        """The tasks here, the highest priority first; of fair turns, party after party."""
+        for priority in sorted(self._priorities):
+            queue = self._queues[-priority]
+            in_order = queue.by_party() if isinstance(queue, FairQueue) else iter(queue)
+            for _, task in filter(is_living, in_order):
+                yield task
 
     def order_key(self) -> tuple[int, int]:
         """What decides between lanes: the head's priority, then its place in time."""
         task = self.head()
         return -task.options.priority, task.ticket
 
-    def _is_here(self, task: Task) -> bool:
-        return task.lane is self and task.state is READY
-
     def _sweep(self) -> None:
-        """Drop the dead, and the later entries of those that left, came back and are here twice:
-        a task may be placed before its turn and come back without end."""
+        """Drop the dead."""
         for priority, queue in list(self._queues.items()):
-            if isinstance(queue, FairQueue):
-                queue.keep(self._is_here)
-            else:
-                queue = self._queues[priority] = deque(dict.fromkeys(filter(self._is_here, queue)))
+            if type(queue) is deque:
+                queue = self._queues[priority] = deque(filter(is_living, queue))
             if not queue:
                 del self._queues[priority]
         self._priorities = sorted(-priority for priority in self._queues)
-        self._entries = sum(len(queue) for queue in self._queues.values())
+        self._dead = 0
 
 
 class Lanes:
@@ -194,8 +206,11 @@ class Lanes:
         self._sweep_at = _EMPTY_LANES_MAX
         #: Lanes told of changes of their engines since the empty ones were dropped.
         self._told = 0
-        self._back = 0
-        self._front = 0
+        #: The last tickets given at either end: fronts are negative, and grow downwards.
+        self.back = 0
+        self.front = 0
+        #: Engines that are being started.
+        self._expected: set[EngineId] = set()
         #: Engines below their limit, as the lanes were told: no other is in any lane's room.
         self._with_seat: set[EngineId] = set()
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
@@ -216,40 +231,81 @@ class Lanes:
             and not options.resources
         ):
             return self.common
-        restriction = Restriction.of(task)
+        return self.lane_like(Restriction.of(task))
+
+    def lane_like(self, restriction: Restriction) -> Lane:
+        """The lane of that restriction."""
         return self._lanes.get(restriction) or self._new_lane(restriction)
+
+    def is_hopeless(self, lane: Lane) -> bool:
+        """Whether no engine is left for its tasks, and none that may come will do."""
+        return (
+            not lane.engines
+            and lane.restriction.is_narrow
+            and not lane.restriction.leaves_any(self._expected)
+        )
+
+    def awaited(self, lane: Lane) -> list[EngineId]:
+        """The engines that are being started and may run its tasks, as far as is known."""
+        return sorted(e for e in self._expected if lane.restriction.leaves_any({e}))
 
     def push(self, task: Task, lane: Lane, front: bool) -> None:
         """Queue `task` in `lane`."""
         if front:
-            self._front -= 1
-            lane.push(task, self._front)
+            self.front -= 1
+            lane.push(task, self.front, front=True)
         else:
-            self._back += 1
-            lane.push(task, self._back)
+            self.back += 1
+            lane.push(task, self.back, front=False)
         if lane.room:
             self.placeable[lane] = None
 
-    def engine_joined(self, engine: Engine) -> None:
-        """`engine` is there for the lanes that admit it."""
+    def put_back(self, task: Task, lane: Lane) -> None:
+        """Queue `task` as it was when a snapshot was made: those of a lane come in the order of
+        `Lane.by_party`, each with the ticket that it has."""
+        lane.push(task, task.ticket, front=False)
+        if lane.room:
+            self.placeable[lane] = None
+
+    @property
+    def expected(self) -> list[EngineId]:
+        """The engines that are being started, in order."""
+        return sorted(self._expected)
+
+    def engines_expected(self, engines: list[EngineId]) -> None:
+        """These are being started."""
+        self._expected.update(engine for engine in engines if engine not in self._engines)
+
+    def engine_joined(self, engine: Engine) -> list[Lane]:
+        """`engine` is there for the lanes that admit it. Returns those whose last hope it was,
+        and whose tasks it can't run."""
         self._engines[engine.id] = engine
+        was_expected = engine.id in self._expected
+        self._expected.discard(engine.id)
         for lane in self._lanes.values():
             if lane.restriction.admits(engine):
                 lane.engines[engine.id] = engine
                 engine.lanes[lane] = None
         self.engine_changed(engine)
+        if not was_expected:
+            return []
+        return [lane for lane in self._lanes.values() if lane.count and self.is_hopeless(lane)]
 
     def engine_left(self, engine: Engine) -> list[Lane]:
-        """`engine` is gone. Returns the lanes whose tasks have no engine left that may come."""
+        """`engine` is gone. Returns the lanes whose tasks have no engine left that may come, in
+        the order of their turns."""
         del self._engines[engine.id]
         self._with_seat.discard(engine.id)
         stranded = []
         for lane in engine.lanes:
             del lane.engines[engine.id]
             lane.room.discard(engine)
-            if not lane.engines and lane.count and lane.restriction.is_narrow:
+            if lane.count and self.is_hopeless(lane):
                 stranded.append(lane)
         engine.lanes.clear()
+        # Not in the order in which an engine has them: that tells which lanes were empty for a
+        # while and dropped, which ought to make no difference to anybody.
+        stranded.sort(key=Lane.order_key)
         return stranded
 
     def engine_changed(self, engine: Engine) -> None:
@@ -282,7 +338,11 @@ class Lanes:
             while lane.count and lane.room:
                 engine = lane.room.choose(rng)
                 yield lane.take(), engine
-        placeable.clear()
+        self.all_placed()
+
+    def all_placed(self) -> None:
+        """No task waits any more that an engine has room for."""
+        self.placeable.clear()
         if len(self._lanes) > _EMPTY_LANES_MAX and self._told > 2 * len(self._lanes):
             # Telling the lanes has cost more than a look at all of them: many may be empty.
             self._drop_empty_lanes()

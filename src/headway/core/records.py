@@ -58,11 +58,14 @@ class Task:
     follow: Condition | None = None
     #: The tasks whose values the arguments need, until this one has ended.
     inputs: Sequence[Task] | None = None
-    #: Where it queues while READY, and its place there. Written by ready.py.
+    #: Where it queues while READY, and its place there: of each stretch in a queue its own, and 0
+    #: outside of one. Written by ready.py.
     lane: Lane | None = None
     ticket: int = 0
     #: Where it is, or where it ended.
     engine: EngineId | None = None
+    #: What it returned, or the pickled exception that it raised: kept as long as the record, so
+    #: that a client that comes back can be told again.
     result: Payload | None = None
     problem: Problem | None = None
     #: Unfinished tasks that need this one's record: it can't be forgotten before they end.
@@ -143,6 +146,8 @@ class Engine:
     draining: bool = False
     #: A recall was sent, and is not answered yet.
     recalling: bool = False
+    #: Of the assigned: asked back, to be cancelled unless they have begun.
+    unwanted: set[TaskId] = field(default_factory=set)
     #: Time of its last sign of progress, and the mean run time of its recent tasks.
     progress_at_s: float = 0.0
     run_mean_s: float | None = None
@@ -152,6 +157,15 @@ class Engine:
     def load(self) -> int:
         """The number of tasks outstanding: the seed's default load."""
         return len(self.assigned)
+
+
+@dataclass(slots=True)
+class Stamps:
+    """The last stamps given at either end of the LRU order of engines: an engine that joins goes
+    before all others, one that is given a task behind them."""
+
+    first: int = 0
+    last: int = 0
 
 
 @dataclass(slots=True, eq=False)

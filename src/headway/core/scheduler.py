@@ -6,7 +6,9 @@
 
 It is a pure state machine: the time is an argument, chance comes from the `rng` that it was
 given, and what it wants done is appended to `out`. The same object serves the native wire, the
-IPython.parallel wire, the simulator and recovery.
+IPython.parallel wire, the simulator and recovery, which tells it the same events again, and what
+`place` then did (`place_as`). What is asked between them (`next_deadline_s`, `redeliver`,
+`statistics`, `explain`) makes no difference to what it does next.
 
 What happens to a task is in life.py; here is which of its steps an event asks for, and what a
 peer may say. An event about a task that has moved on is stale: it is counted, and changes
@@ -18,7 +20,7 @@ tasks may be placeable; `place` sees to these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -26,15 +28,17 @@ from typing import Any
 from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import words
-from headway.core.commands import Command, StopTask
-from headway.core.events import DEFAULT_OPTIONS, EngineId, TaskId, TaskOptions
+from headway.core.commands import Command, Deliver, Recall, StopTask
+from headway.core.events import DEFAULT_OPTIONS, ClientId, EngineId, TaskId, TaskOptions
 from headway.core.graph import Verdict, note_engine_left
-from headway.core.life import Life
-from headway.core.prefetch import limit_of, note_runs
+from headway.core.life import Life, delivery
+from headway.core.prefetch import limit_of, load_max, note_runs
 from headway.core.problems import KIND_RAISED, KIND_TIMEOUT, Problem
+from headway.core.ready import Lane
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
+from headway.core.replay import choices_made
 from headway.core.retry import after_engine_end, after_raise, backoff_s, begun_on
-from headway.core.states import FINAL_STATES, Cause, TaskState
+from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, Cause, TaskState
 from headway.core.statistics import Statistics
 from headway.core.timers import Timer
 
@@ -64,9 +68,10 @@ class Scheduler:
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters
+        self.stamps = life.stamps
+        #: No engine has had more tasks at once: see prefetch.py.
+        self.load_max = load_max(config)
         self._rng = rng
-        #: In LRU order a new engine goes to the head: its stamp is below all others.
-        self._stamp_first = 0
         self._handlers: dict[type, Callable[[Any, float, Commands], None]] = {
             ev.ClientJoined: self._on_client_joined,
             ev.ClientLeft: self._on_client_left,
@@ -81,9 +86,11 @@ class Scheduler:
             ev.Finished: self._on_finished,
             ev.Started: self._on_started,
             ev.GaveBack: self._on_gave_back,
+            ev.EnginesExpected: self._on_engines_expected,
             ev.EngineResumed: self._on_engine_resumed,
             ev.Abandoned: self._on_abandoned,
             ev.Remembered: self._on_remembered,
+            ev.Undelivered: self._on_undelivered,
             ev.LateOutcome: self._on_late_outcome,
         }
         self._outcomes: dict[int, Callable[[Task, ev.Outcome, float, Commands], None]] = {
@@ -99,8 +106,7 @@ class Scheduler:
     def handle(self, event: ev.Event, now: float, out: Commands) -> None:
         """Take in one event, at the time `now` in seconds; then call `place`."""
         self._handlers[type(event)](event, now, out)
-        if self._life.ended:
-            self._life.propagate(now, out)
+        self._life.settle(now, out)
 
     def tick(self, now: float, out: Commands) -> None:
         """Do what has become due by `now`; then call `place`."""
@@ -110,40 +116,29 @@ class Scheduler:
                 self._life.make_ready(task, Cause.BACKOFF_OVER, now, out)
             else:
                 self._life.end(task, Cause.DEADLINE, words.queue_timeout(task), out)
-        self._life.propagate(now, out)
-        self._life.tell_lanes()
+        self._life.settle(now, out)
         self.recalls.recall_due(now, out)
 
     def next_deadline_s(self) -> float | None:
         """When `tick` has something to do, None if nothing is due ever."""
-        self._life.tell_lanes()
         times = [t for t in (self.timers.next_s(), self.recalls.next_s()) if t is not None]
         return min(times, default=None)
 
     def place(self, now: float, out: Commands) -> None:
         """Place every task that can be placed: afterwards no task waits that an engine has
         room for."""
-        self._life.tell_lanes()
         for task, engine in self.lanes.choices(self._rng):
             self._life.seat(task, engine, now, out)
 
-    def place_as(self, seats, now, out):  # TEMPORARY: see branch core-snapshot
-        for task, engine in seats:
-            if not self.place_task(task, now, out, [engine]):
-                raise ValueError((task, engine))
+    def place_as(self, seats: Iterable[tuple[TaskId, EngineId]], now: float, out: Commands) -> None:
+        """Place what `place` once placed at this point, as a journal tells: each task with its
+        engine, in the same order. Chance is not asked, nor is the scheme.
 
-    def redeliver(self, client, tasks, out):  # TEMPORARY
-        from headway.core.commands import Deliver
-        from headway.core.problems import Problem
-
-        for i in tasks:
-            t = self.tasks.get(i)
-            if t is None:
-                out.append(
-                    Deliver(client, i, TaskState.LOST, None, None, Problem("lost", "unknown"))
-                )
-            elif t.state in FINAL_STATES:
-                out.append(Deliver(client, i, t.state, t.result, t.engine, t.problem))
+        Raises:
+            ReplayError: the placements do not fit this state. It is of no use any more.
+        """
+        for task, engine in choices_made(self, seats):
+            self._life.seat(task, engine, now, out)
 
     def place_task(
         self, task_id: TaskId, now: float, out: Commands, among: Collection[EngineId] | None = None
@@ -156,7 +151,6 @@ class Scheduler:
 
         Returns whether it was placed.
         """
-        self._life.tell_lanes()
         task = self.tasks.get(task_id)
         if task is None or task.lane is None:
             return False
@@ -173,12 +167,28 @@ class Scheduler:
         self._life.seat(task, engine, now, out)
         return True
 
+    def redeliver(self, client: ClientId, tasks: Iterable[TaskId], out: Commands) -> None:
+        """Tell a client that lost its connection how those of `tasks` ended that have ended.
+
+        It hears of the others when they end. One that is not known, or not this client's, is
+        LOST to it. This changes nothing in the scheduler.
+        """
+        for task_id in tasks:
+            task = self.tasks.get(task_id)
+            if task is None or task.client != client:
+                problem = words.unknown(task_id)
+                out.append(Deliver(client, task_id, TaskState.LOST, None, None, problem))
+            elif task.state in FINAL_STATES:
+                out.append(delivery(task))
+
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""
         self.config = replace(self.config, hwm=hwm)
+        self.load_max = max(self.load_max, load_max(self.config))
         for engine in self.engines.values():
             engine.limit = limit_of(engine, self.config)
-            self._life.changed[engine.id] = engine
+            self.lanes.engine_changed(engine)
+            self.recalls.engine_changed(engine)
 
     @property
     def scheme_failure(self) -> str:
@@ -301,12 +311,16 @@ class Scheduler:
 
     def _on_abandoned(self, event: ev.Abandoned, now: float, out: Commands) -> None:
         task = self.tasks.get(event.task)
-        if task is None or task.state not in (WAITING, READY):
+        is_unsent = task is not None and task.state is ASSIGNED and task.attempt == event.attempt
+        if task is None or not (is_unsent or task.state in (WAITING, READY)):
             self.counters.stale += 1
             return
+        if is_unsent:
+            self._life.unseat(task)
+            task.engine = None  # it never came there
         if event.kind == KIND_TIMEOUT:
             cause = Cause.DEADLINE
-        elif task.state is READY:
+        elif is_unsent or task.state is READY:
             cause = Cause.NO_ENGINE_LEFT
         else:
             cause = Cause.DEPENDENCY_LOST
@@ -317,8 +331,18 @@ class Scheduler:
             task = self.tasks.get(task_id)
             if task is None:
                 self.counters.invalid += 1
+            elif event.queued_only and task.state in ON_ENGINE_STATES:
+                self._ask_back(task, out)
             else:
                 self._cancel(task, out)
+
+    def _ask_back(self, task: Task, out: Commands) -> None:
+        """Cancel a task on an engine unless it has begun there, which the engine alone knows."""
+        assert task.engine is not None
+        engine = self.engines[task.engine]
+        if task.state is ASSIGNED and not task.cancelled and task.id not in engine.unwanted:
+            engine.unwanted.add(task.id)
+            out.append(Recall(engine.id, [task.id]))
 
     def _cancel(self, task: Task, out: Commands) -> None:
         """A task on an engine is the engine's to stop; any other ends here. One that has ended
@@ -356,13 +380,23 @@ class Scheduler:
             return
         engine = Engine(event.engine, dict(event.resources), event.host, event.pid)
         engine.free = dict(event.resources)
-        self._stamp_first -= 1
-        engine.stamp = self._stamp_first
+        self.stamps.first -= 1
+        engine.stamp = self.stamps.first
         engine.progress_at_s = now
         engine.limit = limit_of(engine, self.config)
         self.engines[engine.id] = engine
-        self.lanes.engine_joined(engine)
+        stranded = self.lanes.engine_joined(engine)
         self.recalls.engine_changed(engine)
+        self._end_stranded(stranded, out)
+
+    def _on_engines_expected(self, event: ev.EnginesExpected, now: float, out: Commands) -> None:
+        self.lanes.engines_expected(event.engines)
+
+    def _end_stranded(self, lanes: list[Lane], out: Commands) -> None:
+        """No engine is left for the tasks in these lanes."""
+        for lane in lanes:
+            for task in dict.fromkeys(lane.waiting()):
+                self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
 
     def _on_engine_left(self, event: ev.EngineLeft, now: float, out: Commands) -> None:
         engine = self.engines.pop(event.engine, None)
@@ -372,11 +406,9 @@ class Scheduler:
         self._life.changed.pop(engine.id, None)
         self.recalls.engine_left(engine)
         stranded = self.lanes.engine_left(engine)
-        for condition in list(engine.followers):
+        for condition in sorted(engine.followers, key=lambda condition: condition.task.id):
             self._lose_follow(condition, engine, out)
-        for lane in stranded:
-            for task in dict.fromkeys(lane.waiting()):
-                self._life.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
+        self._end_stranded(stranded, out)
         self._return_stranded(engine, event, now, out)
 
     def _lose_follow(self, condition: Condition, engine: Engine, out: Commands) -> None:
@@ -409,6 +441,8 @@ class Scheduler:
             # Also if it was not busy any more: the outcome of its last task was never heard, and
             # it may be that task's doing, which would else be repeated for ever.
             is_culprit = not event.known or n == begun - 1
+            if n >= begun and task.id in engine.unwanted:
+                task.cancelled = True
             charged = is_culprit and not event.end.wanted
             if charged and event.end.overran:
                 self._life.end(task, Cause.DEADLINE, words.overran(task, event.end.text), out)
@@ -458,7 +492,18 @@ class Scheduler:
                 self.counters.stale += 1
             else:
                 self.counters.recalled += 1
+                if task_id in engine.unwanted:
+                    task.cancelled = True
                 self._life.take_back(task, Cause.RETURNED, now, out)
+        engine.unwanted.difference_update(event.begun)
+
+    def _on_undelivered(self, event: ev.Undelivered, now: float, out: Commands) -> None:
+        engine = self.engines.get(event.engine)
+        task = engine.assigned.get(event.task) if engine is not None else None
+        if task is None:
+            self.counters.stale += 1
+        else:
+            self._life.take_back(task, Cause.RETURNED, now, out, event.queued_at_s)
 
     def _on_started(self, event: ev.Started, now: float, out: Commands) -> None:
         engine = self.engines.get(event.engine)

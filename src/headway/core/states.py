@@ -61,10 +61,12 @@ CAUSE_MEANINGS: dict[Cause, str] = {
     C.DEPENDENCIES_MET: "the last condition of the task was met",
     C.DEPENDENCY_LOST: "a condition can no longer be met, or names an unknown task; or the shell "
     "abandoned the task",
-    C.NO_ENGINE_LEFT: "no engine is left on which the task may run, or the shell abandoned it",
+    C.NO_ENGINE_LEFT: "no engine is left on which the task may run, or the shell abandoned it, or "
+    "could not send it",
     C.PLACED: "the scheme chose an engine, whose seat is taken in the same step",
     C.STARTED: "the engine, or its nanny, reported that the task runs",
-    C.RETURNED: "the engine gave the task back before it started: recalled, drained or refused",
+    C.RETURNED: "the engine gave the task back before it started: recalled, drained or refused; "
+    "or the shell could not send it",
     C.ENGINE_LOST: "the engine ended; the task may be repeated",
     C.RETRY: "the function raised, and may be tried again now",
     C.RETRY_LATER: "the function raised, and may be tried again after its backoff",
@@ -108,7 +110,7 @@ TRANSITIONS: dict[TaskState, dict[Cause, TaskState]] = {
         C.DEADLINE: S.TIMED_OUT,
         C.CANCEL: S.CANCELLED,
     },
-    S.ASSIGNED: {C.STARTED: S.RUNNING, **_FROM_ENGINE},
+    S.ASSIGNED: {C.STARTED: S.RUNNING, C.NO_ENGINE_LEFT: S.IMPOSSIBLE, **_FROM_ENGINE},
     S.RUNNING: dict(_FROM_ENGINE),
     S.SUCCEEDED: {},
     S.FAILED: {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from headway.core.states import TaskState
@@ -46,6 +46,12 @@ class Counters:
     crashed: int = 0
     recalled: int = 0
     refused: int = 0
+
+    def put_back(self, counted: Counters) -> None:
+        """Go on from what was counted before."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(counted, each.name))
+        self.by_state = list(counted.by_state)
 
     def snapshot(self, scheduler: Scheduler) -> Statistics:
         """These counts, and the sizes of what `scheduler` remembers."""

@@ -97,6 +97,15 @@ def failed_before(task: Task) -> Problem:
     return Problem(KIND_RAISED, f"task {name_of(task)} failed")
 
 
+def unknown(task_id: TaskId) -> Problem:
+    """A client asks for a task of which nothing is known."""
+    return Problem(
+        KIND_LOST,
+        f"task {format_task_id(task_id)} is not known to the scheduler (any more): it was never "
+        f"submitted by this client, or it was forgotten, as its future was gone",
+    )
+
+
 def crash(engine: Engine, end: EngineEnd) -> str:
     """How an engine died under a task: one line of the task's record of crashes."""
     return f"engine {format_engine_id(engine.id)} {end.text}"

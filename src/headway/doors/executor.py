@@ -1,5 +1,8 @@
 """The PEP 3148 executor: `concurrent.futures`, on a headway cluster.
 
+Rule 1: as PEP 3148 has it, what runs is never cancelled: neither by its future, nor by `map`
+when another call raises, nor by `shutdown`. To interrupt it, use `Client.cancel`.
+
 What this file must not know: anything that a user of `headway.Client` could not.
 """
 
@@ -7,12 +10,16 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import threading  # noqa: TID251 - a door is a shell
-from collections.abc import Callable
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from headway.client.client import Client
 from headway.client.futures import Future
+from headway.errors import ConnectionLost
 
 
 class Executor(concurrent.futures.Executor):
@@ -22,8 +29,6 @@ class Executor(concurrent.futures.Executor):
         max_workers: the number of engines of a cluster of its own; default one for each core.
         client: use this client's cluster instead; shutting down leaves the client open.
 
-    `map` comes from the base class: `timeout` counts from the call, and `chunksize` has no
-    effect, since headway makes batches of tasks by itself.
     """
 
     def __init__(self, max_workers: int | None = None, *, client: Client | None = None) -> None:
@@ -50,9 +55,55 @@ class Executor(concurrent.futures.Executor):
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             future = self._client.submit(fn, *args, **kwargs)
+            future.cancel_interrupts = False
             self._open.add(future)
         future.add_done_callback(self._open.discard)
         return future
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """The values of `fn(*items)`, in order, as the built-in `map` pairs the items.
+
+        Parameters:
+            timeout: seconds from now in which all must have come.
+            chunksize: has no effect: headway makes batches of tasks by itself.
+            buffersize: how many calls may be on their way; default all of them at once.
+
+        Raises:
+            TimeoutError: `timeout` passed; raised by the iterator, as what a call raises.
+        """
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize={buffersize!r} must be None or at least 1")
+        deadline_at = None if timeout is None else time.monotonic() + timeout
+        calls = zip(*iterables, strict=False)
+        futures = deque(self.submit(fn, *args) for args in islice(calls, buffersize))
+        return self._values(fn, futures, calls, deadline_at)
+
+    def _values(
+        self,
+        fn: Callable[..., Any],
+        futures: deque[Future[Any]],
+        calls: Iterator[tuple[Any, ...]],
+        deadline_at: float | None,
+    ) -> Iterator[Any]:
+        try:
+            while futures:
+                left_s = None if deadline_at is None else deadline_at - time.monotonic()
+                values = [futures[0].result(left_s)]
+                futures.popleft()
+                futures.extend(self.submit(fn, *args) for args in islice(calls, 1))
+                yield values.pop()  # not held here while the caller works with it
+        finally:
+            # At once: the base class asks for each by itself, which for many takes minutes.
+            if futures:
+                self._cancel_queued(futures)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and free the engines once those that are open have ended.
@@ -64,7 +115,7 @@ class Executor(concurrent.futures.Executor):
             self._is_shut_down = True
         pending = list(self._open)
         if cancel_futures and pending:
-            self._client.cancel(pending)
+            self._cancel_queued(pending)
         if wait:
             self._finish(pending)
         elif first and self._owns_client:
@@ -72,6 +123,10 @@ class Executor(concurrent.futures.Executor):
             threading.Thread(
                 target=self._finish, args=(pending,), name="headway-executor-shutdown"
             ).start()
+
+    def _cancel_queued(self, futures: Iterable[Future[Any]]) -> None:
+        with contextlib.suppress(ConnectionLost):  # then none of them will run
+            self._client.cancel(futures, queued_only=True)
 
     def _finish(self, pending: list[Future[Any]]) -> None:
         for future in pending:

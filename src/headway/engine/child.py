@@ -56,9 +56,15 @@ class Child:
         self.started_at_s = now_s
         self.oom_kills_before = vitals.count_oom_kills()
         self.tail = Tail(tail_lines)
-        status_fd = create_status_file()
-        notify_fd, child_notify_fd = os.pipe()
-        try:
+        with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
+            status_fd = create_status_file()
+            always.callback(os.close, status_fd)
+            # Before the process: where this fails for want of memory, none is left behind.
+            self._status = StatusReader(status_fd)
+            on_failure.callback(self._status.close)
+            notify_fd, child_notify_fd = os.pipe()
+            always.callback(os.close, child_notify_fd)
+            on_failure.callback(os.close, notify_fd)
             os.set_blocking(child_notify_fd, False)
             self._popen = subprocess.Popen(
                 [
@@ -75,14 +81,7 @@ class Child:
                 pass_fds=(status_fd, child_notify_fd),
                 start_new_session=True,
             )
-        except BaseException:
-            os.close(notify_fd)
-            os.close(status_fd)
-            raise
-        finally:
-            os.close(child_notify_fd)
-        self._status = StatusReader(status_fd)
-        os.close(status_fd)
+            on_failure.pop_all()
         self.pid = self._popen.pid
         self._notify_fd = notify_fd
         assert self._popen.stdout is not None

@@ -39,13 +39,10 @@ from headway.engine.reports import Reports
 from headway.engine.signal_pipe import SignalPipe
 from headway.engine.supervise import Supervisor
 from headway.errors import ConnectionLost, HeadwayError
+from headway.interpreter import module_command
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.endpoint import read_connection_file
-
-#: What the interpreter is told. Without `-P`, a file in the user's working directory could
-#: shadow what the engine itself imports; the user's own entries come last: `--sys-path`.
-_RUN_ENGINE = ("-P", "-m", "headway.engine")
 
 _STDIN = 0
 #: A loop never waits longer, so that it notices that its parent has changed.
@@ -68,6 +65,8 @@ class NannyOptions:
     #: False for one that was started by hand, or that survives its controller: its stdin, and who
     #: its parent is, mean nothing.
     has_lifeline: bool = True
+    #: Its lifeline is that of the process that started its parent, which it survives.
+    is_orphan: bool = False
     config: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -160,8 +159,7 @@ class Nanny:
     def _engine_command(self) -> EngineCommand:
         options = self._options
         command = [
-            *options.engine_command,
-            *_RUN_ENGINE,
+            *module_command("headway.engine", options.engine_command, options.cwd),
             *("--connection", str(options.connection.absolute())),
             *("--nanny", self._token),
             *("--resources", json.dumps(options.resources)),
@@ -210,7 +208,8 @@ class Nanny:
                 return "the nanny was told to stop"
         if _STDIN in ready and not os.read(_STDIN, 4096):
             return "the process that started the nanny is gone"
-        if self._options.has_lifeline and os.getppid() != self._parent_pid:
+        may_survive = self._options.is_orphan or not self._options.has_lifeline
+        if not may_survive and os.getppid() != self._parent_pid:
             return "the process that started the nanny is gone"
         return self._hear(now_s) or self._miss_controller(now_s)
 
@@ -279,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cwd=told.cwd,
         engine_command=told.engine_command or [sys.executable],
         has_lifeline=not told.no_lifeline,
+        is_orphan=told.orphan,
         config=EngineConfig(**told.config),
     )
     try:
@@ -311,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="JSON: the interpreter that runs engines, with its arguments",
     )
+    add("--orphan", action="store_true", help="run on when the parent ends, but stdin does not")
     add("--no-lifeline", action="store_true", help="run on when stdin or the parent ends")
     return parser
 

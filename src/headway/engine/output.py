@@ -1,11 +1,13 @@
 """What tasks print: sys.stdout and sys.stderr of an engine, tagged with the running task.
 
 Text is gathered here and taken by whoever sends (`take`). Rule 1: writing never waits for the
-network, except where a task prints faster than anything can be sent: beyond `_CHARS_MAX` it
-waits for the flusher, so that memory stays bounded. While the controller is away it never waits:
-then the oldest text is dropped, and how much that was is told with the rest. Rule 2: in a forked
-child, and once the engine ends, there is nobody to send: text then goes to the file descriptor as
-usual, and so to the nanny. What is written to descriptors 1 and 2 directly never comes by here.
+network, and for the flusher only where a task prints faster than that gets its turns: beyond
+`_CHARS_MAX` gathered here, it waits. While the controller is away it never waits: then the oldest
+text is dropped, and how much that was is told with the rest. What was taken and sent is bounded
+further on: the controller passes it on as it comes, and drops what a client does not read
+(controller/printed.py). Rule 2: in a forked child, and once the engine ends, there is nobody to
+send: text then goes to the file descriptor as usual, and so to the nanny. What is written to
+descriptors 1 and 2 directly never comes by here.
 
 What this file must not know: sockets, outcomes.
 """

@@ -227,7 +227,7 @@ class EngineProcess:
         elif isinstance(message, m.Accepted):
             self._results.accept(message.batch)
         elif isinstance(message, m.GiveBack):
-            self._link.say(m.Returned(self._queue.give_back(message.tasks)))
+            self._link.say(m.Returned(*self._queue.give_back(message.tasks)))
         elif isinstance(message, m.StopTasks):
             self._on_stop_tasks(message)
         elif isinstance(message, m.Bye):

@@ -78,10 +78,18 @@ class TaskQueue:
                 items.append(self._begun)
         return [Held(item.assignment.task, item.assignment.attempt) for item in items]
 
-    def give_back(self, tasks: Sequence[TaskId]) -> list[TaskId]:
-        """Take out those of `tasks` that have not begun: they will not run here."""
+    def give_back(self, tasks: Sequence[TaskId]) -> tuple[list[Held], list[TaskId]]:
+        """Take out those of `tasks` that have not begun: they will not run here. And the rest."""
+        given: list[Held] = []
+        begun: list[TaskId] = []
         with self._lock:
-            return [task for task in tasks if self._waiting.pop(task, None) is not None]
+            for task in tasks:
+                item = self._waiting.pop(task, None)
+                if item is None:
+                    begun.append(task)
+                else:
+                    given.append(Held(task, item.assignment.attempt))
+        return given, begun
 
     def stop(self, tasks: Sequence[TaskId]) -> tuple[list[Assigned], Assigned | None]:
         """Take out those of `tasks` that have not begun; and say which is the one begun last.

@@ -9,6 +9,9 @@ away (at first it is), batches are closed as always, and not sent; each welcome 
 connection, with all that were not accepted. What was printed is sent once, and lost if it was
 under way when a connection was.
 
+A task in C code that holds the GIL keeps the flusher from running. By rule 1 little waits then:
+what ended before a task that was taken to be short, and what this one printed.
+
 One lock guards batch and connection, so the order of sending is the order of `add`.
 What this file must not know: how tasks run, and what the controller sends.
 """

@@ -42,6 +42,8 @@ class _Watch:
     is_proven: bool = False
     #: SIGKILL then.
     kill_at_s: float = NEVER_S
+    #: It did not become ready in time: how its start failed.
+    was_late: str = ""
     #: It ends on purpose, for this reason.
     stop_reason: str | None = None
     #: Another one takes its place when it has ended.
@@ -66,8 +68,14 @@ class Supervisor:
         self._engines: dict[str, _Watch] = {}
         #: Descriptors that are not read for a while.
         self._paused_until_s: dict[int, float] = {}
+        #: Engines to start, and not before when: the system refused the last start.
+        self._missing = 0
+        self._start_at_s = 0.0
+        #: Starts in a row that failed; then no more is started.
         self._failures = 0
         self._gave_up = False
+        #: Why it gave up, until that is told.
+        self._untold = ""
         self._is_stopping = False
 
     def __len__(self) -> int:
@@ -76,16 +84,25 @@ class Supervisor:
     # --- starting and stopping -------------------------------------------------------------------
 
     def start(self, now_s: float) -> None:
-        """Start one more engine, unless engines do not start here."""
+        """Start one more engine, now or soon; unless engines do not start here."""
+        self._missing += 1
+        self._start_missing(now_s)
+
+    def _start_missing(self, now_s: float) -> None:
         if self._gave_up or self._is_stopping:
-            return
-        token = uuid.uuid4().hex
-        try:
-            child = Child(self._command, token, now_s, self._config.tail_lines)
-        except OSError as error:
-            self._give_up(f"engines can't be started: {error}")
-            return
-        self._engines[token] = _Watch(child)
+            self._missing = 0
+        while self._missing and now_s >= self._start_at_s:
+            token = uuid.uuid4().hex
+            try:
+                child = Child(self._command, token, now_s, self._config.tail_lines)
+            except OSError as error:
+                # It may pass: for want of memory or processes, or a folder being written anew.
+                doubled = 2.0 ** min(self._failures, 16)
+                self._start_at_s = now_s + self._config.start_pause_s * doubled
+                self._count_failure(f"could not be started: {error}")
+                return
+            self._missing -= 1
+            self._engines[token] = _Watch(child)
 
     def stop_engine(self, token: str, reason: str, restart: bool, now_s: float) -> None:
         """End one engine: SIGTERM, then SIGKILL. One that is gone already is no error."""
@@ -96,6 +113,7 @@ class Supervisor:
     def stop_all(self, reason: str, now_s: float) -> None:
         """End all engines; then nothing is started any more. Done when `len` is 0."""
         self._is_stopping = True
+        self._untold = ""
         for watch in self._engines.values():
             self._stop(watch, reason, False, now_s)
 
@@ -114,10 +132,26 @@ class Supervisor:
             if status.busy and status.task == task:
                 watch.child.interrupt(status.run, INTERRUPT_ASKED)
 
-    def _give_up(self, text: str) -> None:
-        if not self._gave_up:
-            self._gave_up = True
-            self._send(m.EnginesFailed(text))
+    def _count_failure(self, how: str) -> None:
+        """One more start has failed: an engine did not get to its first task."""
+        self._failures += 1
+        if self._failures < self._config.start_failures_max or self._gave_up:
+            return
+        count = f"{self._failures} engine{'s' if self._failures > 1 else ''}"
+        self._gave_up = True
+        self._missing = 0
+        self._untold = f"{count} in a row did not get to a first task; the last one {how}"
+        self._tell_given_up()
+
+    def _tell_given_up(self) -> None:
+        """Say that no more is started, once; unless the last word is an engine's on its way."""
+        if not self._untold:
+            return
+        engines = self._engines.values()
+        is_any_ready = any(watch.child.status().ready for watch in engines)
+        if is_any_ready or not any(watch.stop_reason is None for watch in engines):
+            self._send(m.EnginesFailed(self._untold))
+            self._untold = ""
 
     # --- what the engines write ------------------------------------------------------------------
 
@@ -151,7 +185,9 @@ class Supervisor:
     # --- time ------------------------------------------------------------------------------------
 
     def on_time(self, now_s: float) -> None:
-        """Do what is due: engines that became ready, did not, must be interrupted or killed."""
+        """Do what is due: engines that start, became ready, did not, are interrupted or killed."""
+        self._start_missing(now_s)
+        self._tell_given_up()
         for watch in self._engines.values():
             status = watch.child.status()
             if not watch.is_proven:
@@ -165,6 +201,8 @@ class Supervisor:
     def next_due_s(self, now_s: float) -> float:
         """When `on_time` has to be called again at the latest."""
         due_s = min(self._paused_until_s.values(), default=NEVER_S)
+        if self._missing:
+            due_s = min(due_s, self._start_at_s)
         for watch in self._engines.values():
             status = watch.child.status()
             due_s = min(due_s, watch.kill_at_s)
@@ -186,10 +224,8 @@ class Supervisor:
                 self._failures = 0
         elif is_late and watch.stop_reason is None:
             watch.stop_reason = "it did not become ready"
-            watch.restart = False
+            watch.was_late = f"was not ready {self._config.start_timeout_s:g} s after its start"
             watch.kill_at_s = now_s
-            text = f"an engine was not ready {self._config.start_timeout_s:g} s after its start"
-            self._give_up("\n".join([text, *watch.child.tail.lines()]))
 
     def _check_overrun(self, watch: _Watch, status: Status, now_s: float) -> None:
         if status.run != watch.overran_run:
@@ -218,6 +254,7 @@ class Supervisor:
             end = watch.child.reap_if_dead()
             if end is not None:
                 self._bury(watch, end, now_s)
+        self._tell_given_up()
 
     def _bury(self, watch: _Watch, end: End, now_s: float) -> None:
         child = watch.child
@@ -238,16 +275,13 @@ class Supervisor:
         if not watch.restart:
             return
         # One that left by itself before its first task would do so again, without end.
-        has_failed = not status.ready or (
+        has_left = not status.ready or (
             not watch.is_proven and not status.run and end.exit_code >= 0
         )
-        if has_failed and watch.stop_reason is None:
-            self._failures += 1
-            if self._failures >= self._config.start_failures_max:
-                self._give_up(
-                    f"{self._failures} engines in a row ended before their first task; "
-                    f"the last one {text}"
-                )
+        if watch.was_late:
+            self._count_failure(f"{watch.was_late} ({text})")
+        elif has_left and watch.stop_reason is None:
+            self._count_failure(text)
         else:
             self._failures = 0
         self.start(now_s)

@@ -23,7 +23,8 @@ from headway.core.commands import Command
 from headway.core.problems import KIND_IMPOSSIBLE, KIND_INVALID
 from headway.core.records import Task
 from headway.core.scheduler import Scheduler
-from headway.core.states import ON_ENGINE_STATES
+from headway.core.states import ON_ENGINE_STATES, TaskState
+from headway.ipyparallel.engines import EngineEntry, Engines
 from headway.ipyparallel.finished import FinishedIds
 from headway.ipyparallel.requests import PLAIN, Request, Wanted
 
@@ -49,9 +50,9 @@ class Job:
     """
 
     __slots__ = (
-        "after", "attempts", "engine", "follow", "header", "idents", "last_engine", "metadata",
-        "msg", "msg_id", "overran", "raw_msg", "reply", "request", "targets", "task_id",
-        "timeout", "why",
+        "after", "attempts", "engine", "expects_no_more", "follow", "header", "idents",
+        "last_engine", "metadata", "msg", "msg_id", "overran", "passed", "place", "queued_at_s",
+        "raw_msg", "reply", "request", "targets", "task_id", "timeout", "why",
     )  # fmt: skip
 
     def __init__(
@@ -82,11 +83,19 @@ class Job:
         #: The uuid of the engine that has it; and of the one that had it last.
         self.engine: bytes | None = None
         self.last_engine: bytes | None = None
+        #: How often it was sent; and where the last time is among what its engine was sent.
         self.attempts = 0
+        self.place = 0
+        #: When its present wait for an engine began.
+        self.queued_at_s = 0.0
         #: The last reply to it: what its client is sent if it turns out to be the final one.
         self.reply: list[Any] | None = None
         #: Its run_timeout passed, and its engine was asked to interrupt it.
         self.overran = False
+        #: Its engine has answered for a later one.
+        self.passed = False
+        #: The time is over in which those of its targets that nobody knew could register.
+        self.expects_no_more = False
         #: The name of the error to reply with, where someone decided on one.
         self.why = ""
 
@@ -97,23 +106,6 @@ class Job:
 
 class UnknownDependency(ValueError):
     """A request depends on a task that was never submitted, or is forgotten, or on itself."""
-
-
-@dataclass(slots=True)
-class EngineEntry:
-    """One life of one engine, known by `uuid` outside and `id` in the core."""
-
-    uuid: bytes
-    id: ev.EngineId
-    #: Named by a request before it registered.
-    expected: bool = False
-    #: Unregistered; when its tasks are given up.
-    leaving_at_s: float | None = None
-    #: No route to it: when to try again, and how often it failed in a row.
-    resume_at_s: float | None = None
-    unroutable: int = 0
-    #: A task that nobody waits for any more still runs there.
-    overrun: str | None = None
 
 
 @dataclass(slots=True)
@@ -153,13 +145,10 @@ class Bridge:
         #: Unfinished jobs by msg_id.
         self.jobs: dict[str, Job] = {}
         self.finished = FinishedIds(finished_max)
-        #: Engines that are here, leaving, or expected.
-        self.engines: dict[bytes, EngineEntry] = {}
-        self._uuids: dict[ev.EngineId, bytes] = {}
+        self.engines = Engines()
         self._by_task: dict[ev.TaskId, Job] = {}
         self._clients: dict[bytes, _Client] = {}
         self._clients_made = 0
-        self._engines_made = 0
 
     # --- what a job is to the core --------------------------------------------------------------
 
@@ -180,6 +169,11 @@ class Bridge:
         task = self.task(job)
         return task is not None and task.state in ON_ENGINE_STATES
 
+    def is_queued(self, job: Job) -> bool:
+        """Whether `job` waits: for its dependencies, or for an engine."""
+        task = self.task(job)
+        return task is not None and task.state in (TaskState.WAITING, TaskState.READY)
+
     def in_words(self, text: str) -> str:
         """`text` of the core, with msg_ids and uuids where it names tasks and engines."""
         return _CORE_NAME.sub(self._outer_name, text)
@@ -187,8 +181,8 @@ class Bridge:
     def _outer_name(self, found: re.Match[str]) -> str:
         name = found[0]
         if name.startswith("e"):
-            uuid = self._uuids.get(ev.EngineId(int(name[1:])))
-            return name if uuid is None else uuid.decode("utf-8", "replace")
+            entry = self.engines.by_id(ev.EngineId(int(name[1:])))
+            return name if entry is None else entry.uuid.decode("utf-8", "replace")
         job = self._by_task.get(ev.parse_task_id(name))
         return name if job is None else job.msg_id
 
@@ -206,6 +200,7 @@ class Bridge:
         if request.after or request.follow:
             self._connect(job, client, edges)
         job.task_id = client.next_id()
+        job.queued_at_s = now
         self.jobs[job.msg_id] = job
         self._by_task[job.task_id] = job
         client.open += 1
@@ -239,6 +234,8 @@ class Bridge:
         del self.jobs[job.msg_id], self._by_task[job.task_id]
         client = self._clients[job.idents[0]]
         client.open -= 1
+        for target in job.request.targets:
+            self.engines.unname(_uuid(target))
         self.tell(ev.Released(client.id, [job.task_id]), now)
 
     def tell(self, event: ev.Event, now: float) -> None:
@@ -296,9 +293,9 @@ class Bridge:
         targets = None
         unknown = False
         if request.targets:
-            entries = [self._entry(uuid.encode("utf-8", "replace")) for uuid in request.targets]
+            entries = [self.engines.name(_uuid(target)) for target in request.targets]
             targets = sorted(entry.id for entry in entries)
-            unknown = any(entry.expected for entry in entries)
+            unknown = any(entry.is_expected for entry in entries)
         # A task that may run anywhere and has a timeout waits that long for another engine: with
         # retries=len(client), ipyparallel's tests want a TaskTimeout.
         waits = request.timeout_s is not None and not targets
@@ -332,46 +329,39 @@ class Bridge:
 
     # --- engines --------------------------------------------------------------------------------
 
-    def _entry(self, uuid: bytes) -> EngineEntry:
-        """What is known of `uuid`; an engine that is not is expected to register soon."""
-        entry = self.engines.get(uuid)
-        if entry is None:
-            self._engines_made += 1
-            entry = EngineEntry(uuid, ev.EngineId(self._engines_made), expected=True)
-            self.engines[uuid] = entry
-        return entry
-
     def engine_joined(self, uuid: bytes, now: float) -> bool:
-        """`uuid` has registered. False if that is no news."""
-        entry = self.engines.get(uuid)
-        if entry is not None and not entry.expected:
-            if entry.leaving_at_s is None:
-                return False
-            # It came back within the grace: it is the same engine, and keeps its tasks.
-            entry.leaving_at_s = None
-            self.tell(ev.EngineResumed(entry.id), now)
-            return True
-        entry = self._entry(uuid)
-        entry.expected = False
-        self._uuids[entry.id] = uuid
-        self.tell(ev.EngineJoined(entry.id, {}), now)
+        """`uuid` has registered. False if it is here already."""
+        if uuid in self.engines:
+            return False
+        self.tell(ev.EngineJoined(self.engines.joined(uuid).id, {}), now)
         return True
 
     def engine_left(self, entry: EngineEntry, now: float) -> None:
         """The engine is gone, and has no tasks any more."""
-        del self.engines[entry.uuid]
-        self._uuids.pop(entry.id, None)
-        if not entry.expected:
-            self.tell(ev.EngineLeft(entry.id, ev.EngineEnd("unregistered", wanted=True)), now)
+        self.engines.left(entry.uuid)
+        self.tell(ev.EngineLeft(entry.id, ev.EngineEnd("unregistered", wanted=True)), now)
 
-    def entry_of(self, engine: ev.EngineId) -> EngineEntry | None:
-        """The engine of that number, if it is here."""
-        uuid = self._uuids.get(engine)
-        return None if uuid is None else self.engines.get(uuid)
+    def entry_of(self, engine: ev.EngineId) -> EngineEntry:
+        """The engine of that number, which is here."""
+        entry = self.engines.by_id(engine)
+        assert entry is not None
+        return entry
 
     def uuid_of(self, engine: ev.EngineId) -> bytes:
         """The uuid of an engine that is here."""
-        return self._uuids[engine]
+        return self.entry_of(engine).uuid
+
+    def may_run_on_some(self, job: Job) -> bool:
+        """Whether an engine is here on which `job`, which names targets, has not failed."""
+        task = self.task(job)
+        excluded = (task.excluded if task is not None else None) or ()
+        entries = [self.engines.get(_uuid(target)) for target in job.request.targets]
+        return any(entry is not None and entry.id not in excluded for entry in entries)
+
+    def has_jobs(self, entry: EngineEntry) -> bool:
+        """Whether the engine has any."""
+        engine = self.core.engines.get(entry.id)
+        return engine is not None and bool(engine.assigned)
 
     def jobs_on(self, entry: EngineEntry) -> list[Job]:
         """What the engine has, in the order in which it was sent."""
@@ -387,16 +377,27 @@ class Bridge:
         assert task.engine is not None
         error = ev.ErrorInfo([], "") if status == ev.RAISED else None
         outcome = ev.Outcome(task.id, task.attempt, status, b"", error=error)
+        job.queued_at_s = now  # if it is to be tried again
         self.tell(ev.Finished(task.engine, [outcome]), now)
+
+    def lost(self, job: Job, now: float) -> None:
+        """The engine that has `job` will not answer for it: `job` failed, but may be tried again
+        there too. The engine drains from now on."""
+        task = self.task(job)
+        assert task is not None
+        assert task.engine is not None
+        self.tell(ev.EngineDraining(task.engine), now)
+        self.outcome(job, ev.RAISED, now)
 
     def cancel(self, job: Job, now: float) -> None:
         """End `job`, which no engine has, as its client wants."""
         self.tell(ev.CancelAsked(self._clients[job.idents[0]].id, [job.task_id]), now)
 
     def aborted(self, job: Job, now: float) -> None:
-        """The engine that has `job` did not run it, since its client wanted so."""
+        """The engine that has `job`, or had it last, did not run it, since its client wanted so."""
         self.cancel(job, now)
-        self.outcome(job, ev.STOPPED, now)
+        if self.is_on_engine(job):
+            self.outcome(job, ev.STOPPED, now)
 
     def late_outcome(self, job: Job, status: int, now: float) -> None:
         """The engine that had `job` last, and was given up, answered after all."""
@@ -405,9 +406,14 @@ class Bridge:
         outcome = ev.Outcome(task.id, task.attempt, status, b"")
         self.tell(ev.LateOutcome(outcome), now)
 
-    def gave_back(self, job: Job, now: float) -> None:
-        """`job` never reached the engine that it was meant for."""
+    def undelivered(self, job: Job, now: float) -> None:
+        """`job` could not be sent to the engine that it was placed on."""
         task = self.task(job)
         assert task is not None
         assert task.engine is not None
-        self.tell(ev.GaveBack(task.engine, [task.id]), now)
+        self.tell(ev.Undelivered(task.engine, task.id, job.queued_at_s), now)
+
+
+def _uuid(target: str) -> bytes:
+    """The uuid that a request names, as the identity of a socket."""
+    return target.encode("utf-8", "replace")

@@ -170,16 +170,17 @@ class Frames:
         parent: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
         idents: Iterable[bytes] = (),
+        msg_id: str = "",
     ) -> list[bytes]:
         """A whole message, signed, with a header of its own.
 
         Parameters:
             parent: the header of the message that it answers.
             idents: the route, outermost first.
+            msg_id: what `new_id` gave, where the answer is to be recognised.
         """
-        self._count += 1
         header = {
-            "msg_id": f"{self._session_id}_headway_{self._count}",
+            "msg_id": msg_id or self.new_id(),
             "msg_type": msg_type,
             "username": self._username,
             "session": self._session_id,
@@ -194,6 +195,11 @@ class Frames:
             pack(content) if content else empty,
         ]
         return [*idents, DELIMITER, self._sign(fixed), *fixed]
+
+    def new_id(self) -> str:
+        """A msg_id for a message of ours."""
+        self._count += 1
+        return f"{self._session_id}_headway_{self._count}"
 
     def resigned(self, raw: Sequence[Frame], metadata: dict[str, Any]) -> list[Frame]:
         """The request `raw` with `metadata` merged into its own, signed anew: engines drop a

@@ -8,6 +8,7 @@ device: it is here for comparison.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import zmq
@@ -20,6 +21,22 @@ from ipyparallel import util
 #: What the scheduler's sockets are called towards the engines, whose one ROUTER is connected to
 #: several schedulers: two of one name would collide.
 _IDENTITY = "task"
+#: Of every socket: a connection that idles is not forgotten by a firewall on its way, and one whose
+#: other end has vanished is noticed after five minutes.
+_KEEPALIVE = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 60,
+    zmq.TCP_KEEPALIVE_INTVL: 30,
+    zmq.TCP_KEEPALIVE_CNT: 8,
+}
+#: Towards engines: one whose connection broke without a sign notices, and connects again. While
+#: one message is transferred nothing else is heard, hence the long time. Not towards clients: one
+#: that is suspended for an hour would lose its results.
+_HEARTBEATS = {
+    zmq.HEARTBEAT_IVL: 60_000,
+    zmq.HEARTBEAT_TIMEOUT: 600_000,
+    zmq.HEARTBEAT_TTL: 600_000,
+}
 
 
 def launch_scheduler(
@@ -50,7 +67,8 @@ def launch_scheduler(
         curve_secretkey, curve_publickey: the controller's pair of keys; None is no CURVE.
 
     Returns:
-        With in_thread, the TaskScheduler. Otherwise None, after an interrupt (Ctrl-C).
+        With in_thread, the TaskScheduler; with the scheme `pure`, the thread that it runs in, until
+        the context is terminated. Otherwise None, after an interrupt (Ctrl-C).
     """
     config = Config(config or {})
     context = zmq.Context.instance() if in_thread else zmq.Context()
@@ -59,8 +77,7 @@ def launch_scheduler(
     keys = {"curve_secretkey": curve_secretkey, "curve_publickey": curve_publickey}
     sockets = _Sockets(context, keys)
     if config.TaskScheduler.get("scheme_name") == "pure":
-        _serve_pure(sockets, in_addr, out_addr, mon_addr, name, log)
-        return None
+        return _start_pure(sockets, in_addr, out_addr, mon_addr, name, log, in_thread)
 
     from headway.ipyparallel.scheduler import TaskScheduler
 
@@ -68,7 +85,7 @@ def launch_scheduler(
     control_addr = config.TaskScheduler.get("control_addr", "")
     scheduler = TaskScheduler(
         client_stream=sockets.bound(zmq.ROUTER, in_addr, name + b"_in"),
-        engine_stream=sockets.bound(zmq.ROUTER, out_addr, name + b"_out"),
+        engine_stream=sockets.bound(zmq.ROUTER, out_addr, name + b"_out", _HEARTBEATS),
         mon_stream=sockets.connected(zmq.PUB, mon_addr),
         notifier_stream=sockets.connected(zmq.SUB, not_addr),
         query_stream=sockets.connected(zmq.DEALER, reg_addr),
@@ -98,40 +115,64 @@ class _Sockets:
         self._context = context
         self._keys = keys
 
-    def _socket(self, kind: int) -> zmq.Socket[Any]:
+    def _socket(self, kind: int, options: dict[Any, int]) -> zmq.Socket[Any]:
         socket: zmq.Socket[Any] = self._context.socket(kind)
         socket.set_hwm(0)
+        for option, value in {**_KEEPALIVE, **options}.items():
+            socket.setsockopt(option, value)
         return socket
 
-    def bound(self, kind: int, url: str, identity: bytes) -> zmq.Socket[Any]:
-        socket = self._socket(kind)
+    def bound(
+        self, kind: int, url: str, identity: bytes, options: dict[Any, int] | None = None
+    ) -> zmq.Socket[Any]:
+        socket = self._socket(kind, options or {})
         socket.setsockopt(zmq.IDENTITY, identity)
         util.bind(socket, url, curve_secretkey=self._keys["curve_secretkey"])
         return socket
 
     def connected(self, kind: int, url: str) -> zmq.Socket[Any]:
-        socket = self._socket(kind)
+        socket = self._socket(kind, {})
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, b"")
         util.connect(socket, url, curve_serverkey=self._keys["curve_publickey"], **self._keys)
         return socket
 
 
-def _serve_pure(
-    sockets: _Sockets, in_addr: str, out_addr: str, mon_addr: str, name: bytes, log: logging.Logger
-) -> None:
+def _start_pure(
+    sockets: _Sockets,
+    in_addr: str,
+    out_addr: str,
+    mon_addr: str,
+    name: bytes,
+    log: logging.Logger,
+    in_thread: bool,
+) -> threading.Thread | None:
     """ZMQ's own queue: tasks go to engines in turn, whatever they ask for."""
     log.warning("using the pure ZMQ task scheduler: no dependencies, targets, retries or timeouts")
+    ends = [
+        sockets.bound(zmq.ROUTER, in_addr, name + b"_in"),
+        sockets.bound(zmq.DEALER, out_addr, name + b"_out", _HEARTBEATS),
+        sockets.connected(zmq.PUB, mon_addr),
+    ]
+    if in_thread:
+        thread = threading.Thread(target=_serve_pure, args=(ends,), name="pure", daemon=True)
+        thread.start()
+        return thread
     try:
-        monitored_queue(
-            sockets.bound(zmq.ROUTER, in_addr, name + b"_in"),
-            sockets.bound(zmq.DEALER, out_addr, name + b"_out"),
-            sockets.connected(zmq.PUB, mon_addr),
-            b"intask",
-            b"outtask",
-        )
+        _serve_pure(ends)
     except KeyboardInterrupt:
         log.critical("interrupted, exiting")
+    return None
+
+
+def _serve_pure(ends: list[zmq.Socket[Any]]) -> None:
+    try:
+        monitored_queue(*ends, b"intask", b"outtask")
+    except zmq.ContextTerminated:
+        pass
+    finally:
+        for socket in ends:
+            socket.close(linger=0)
 
 
 def _logger(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from headway.core.events import EngineId
 from headway.core.ready import Lane
 from headway.core.schemes import checked_choice
 from headway.ipyparallel.bridge import Bridge, Job
@@ -28,8 +29,8 @@ class EngineLists:
         self.scheme: Scheme = leastload
         core = bridge.core
         present = [
-            (engine.stamp, uuid, engine.load)
-            for uuid, entry in bridge.engines.items()
+            (engine.stamp, entry.uuid, engine.load)
+            for entry in bridge.engines
             if (engine := core.engines.get(entry.id)) is not None and entry.leaving_at_s is None
         ]
         present.sort()
@@ -79,18 +80,20 @@ class EngineLists:
     ) -> Iterator[tuple[Job, Sequence[int]]]:
         """Each job that can be placed, with the engines it may be placed on, in turn. The caller
         places it before it asks for the next."""
-        while True:
-            free = available()
-            if not free:
-                return
+        #: Lanes whose head was not placed, and the engines that it could have been placed on.
+        refused: dict[Lane, set[EngineId]] = {}
+        while free := available():
             for lane in sorted(self._waiting_lanes(), key=Lane.order_key):
                 indices = self._admitted(lane, free)
-                if indices:
-                    task = lane.head()
-                    yield self._bridge.job_of(task.id), indices
-                    if task.lane is lane:
-                        return  # it was not placed, and would not be the next time either
-                    break
+                room, before = {engine.id for engine in lane.room}, refused.get(lane)
+                # Again only if one was ruled out meanwhile, since it could not be reached.
+                if not indices or (before is not None and not room < before):
+                    continue
+                task = lane.head()
+                yield self._bridge.job_of(task.id), indices
+                if task.lane is lane:
+                    refused[lane] = room
+                break
             else:
                 return
 
@@ -99,7 +102,8 @@ class EngineLists:
 
     def _admitted(self, lane: Lane, available: Sequence[int]) -> list[int]:
         room = {self._bridge.uuid_of(engine.id) for engine in lane.room}
-        return [idx for idx in available if self.targets[idx] in room]
+        targets = self.targets
+        return [idx for idx in available if idx < len(targets) and targets[idx] in room]
 
     def _name(self) -> str:
         return getattr(self.scheme, "__name__", repr(self.scheme))

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from headway.core.events import NEED_ALL, ON_DONE, ON_FAILURE, ON_SUCCESS
+from headway.core.events import AMOUNT_MAX, NEED_ALL, ON_DONE, ON_FAILURE, ON_SUCCESS
 
 #: As many as the core counts.
 _COUNT_MAX = 1 << 32
@@ -150,7 +150,7 @@ def _seconds(key: str, value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise BadRequest(f"{key}={value!r} is not a number of seconds")
-    return None if math.isinf(value) else min(float(value), 1e12)
+    return None if math.isinf(value) else min(float(value), AMOUNT_MAX)
 
 
 def _integer(key: str, value: Any) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from headway.collector import tune_garbage_collection
 from headway.core import events as ev
 from headway.core.problems import KIND_IMPOSSIBLE, KIND_INVALID, KIND_TIMEOUT
 from headway.ipyparallel.bridge import Job, UnknownDependency
+from headway.ipyparallel.cancels import cancel
 from headway.ipyparallel.desk import Desk
 from headway.ipyparallel.frames import Message
 from headway.ipyparallel.launch import launch_scheduler
@@ -124,6 +126,8 @@ class TaskScheduler(SessionFactory):
     control_stream = AnyTrait(None)
     #: A user's own scheme: a function of a list of loads, in LRU order, that returns an index.
     scheme = AnyTrait(None, allow_none=True)
+    #: The time, in seconds from whenever; it never jumps.
+    clock = AnyTrait(time.monotonic)
 
     def __init__(self, **kwargs: Any) -> None:
         if kwargs.get("session") is None:
@@ -160,8 +164,10 @@ class TaskScheduler(SessionFactory):
 
     @observe("hwm")
     def _hwm_changed(self, change: Any) -> None:
-        if hasattr(self, "_desk") and self.lists is None:
-            self._desk.bridge.core.set_hwm(self.hwm)
+        if hasattr(self, "_desk"):
+            if self.lists is None:
+                self._desk.bridge.core.set_hwm(self.hwm)
+            self._desk.wake()
 
     @observe("scheme", "scheme_name")
     def _scheme_changed(self, change: Any) -> None:
@@ -197,9 +203,14 @@ class TaskScheduler(SessionFactory):
         message = self._desk.read("answer of the Hub", self._desk.frames.whole, msg)
         if message is None:
             return
+        if self._desk.hub is not None:
+            self._desk.hub.answered()
         engines = message.content.get("engines", {})
         for uuid in engines.values() if isinstance(engines, dict) else ():
-            self._register_engine(str(uuid).encode())
+            entry = self._desk.bridge.engines.find(str(uuid).encode())
+            # An answer can be older than the notification that an engine has left.
+            if entry is None or not entry.has_departed:
+                self._register_engine(str(uuid).encode())
         self._desk.settle()
 
     def dispatch_notification(self, msg: Sequence[Any]) -> None:
@@ -210,7 +221,8 @@ class TaskScheduler(SessionFactory):
         kind = message.header.get("msg_type")
         uuid = message.content.get("uuid")
         if kind == "shutdown_notification":
-            self.log.info("the Hub shuts down")
+            if self._desk.hub is not None:
+                self._desk.hub.shuts_down()
         elif kind not in ("registration_notification", "unregistration_notification"):
             self._desk.complain("notification of an unknown type", repr(kind))
         elif not isinstance(uuid, str) or not uuid:
@@ -222,20 +234,26 @@ class TaskScheduler(SessionFactory):
         self._desk.settle()
 
     def _register_engine(self, uid: bytes) -> None:
-        if not self._desk.bridge.engine_joined(uid, self._desk.now()):
+        if not self._desk.fleet.joins(uid):
             self.log.debug("engine %s is registered already", uid)
         elif self.lists is not None:
             self.lists.joined(uid)
+            # One that came back in time has tasks still.
+            for _ in range(self._desk.fleet.load_of(uid)):
+                self._job_added(uid)
 
     def _unregister_engine(self, uid: bytes) -> None:
         self._desk.drain_results()
         entry = self._desk.bridge.engines.get(uid)
-        if entry is None or entry.expected or entry.leaving_at_s is not None:
+        if entry is None:
+            # So that an older answer of the Hub does not bring it back.
+            self._desk.bridge.engines.left(uid)
+        if entry is None or entry.leaving_at_s is not None:
             self._desk.complain("an unknown engine was unregistered", repr(uid))
             return
         if self.lists is not None:
             self.lists.left(uid)
-        self._desk.engine_leaves(entry)
+        self._desk.fleet.leaves(entry)
 
     def handle_stranded_tasks(self, engine: bytes) -> None:
         """Deal with jobs resident in an engine that died: each gets an EngineError for a reply,
@@ -244,12 +262,9 @@ class TaskScheduler(SessionFactory):
         if entry is None:
             self._desk.complain("stranded tasks of an unknown engine", repr(engine))
             return
-        for job in self._desk.bridge.jobs_on(entry):
-            job.reply = self._desk.stranded_reply(job, engine)
-            self._desk.bridge.outcome(job, ev.RAISED, self._desk.now())
-            # It may yet answer, as long as no other engine is given the task.
-            job.engine, job.last_engine = None, engine
-        self._desk.forget_engine(entry)
+        if self.lists is not None:
+            self.lists.left(engine)
+        self._desk.fleet.strand(entry)
         self._desk.settle()
 
     # --- jobs come ------------------------------------------------------------------------------
@@ -265,7 +280,7 @@ class TaskScheduler(SessionFactory):
             return
         kind = message.header.get("msg_type")
         if kind == "cancel_request":
-            self._desk.cancel(raw_msg)
+            cancel(self._desk, raw_msg)
             self._desk.settle()
             return
         msg_id: str = message.header["msg_id"]
@@ -296,13 +311,18 @@ class TaskScheduler(SessionFactory):
         if why:
             job.why = "ValueError"
             self._desk.bridge.refuse(job, why, self._desk.now())
-        else:
-            self.save_unmet(job)
+            return
+        saved = self._desk.guarded("save_unmet", self.save_unmet, job)
+        if not saved and msg_id not in self._desk.bridge.jobs:
+            job.why = "RuntimeError"
+            text = f"task {msg_id} could not be taken in: see the scheduler's log"
+            self._desk.bridge.refuse(job, text, self._desk.now())
 
     def save_unmet(self, job: Job) -> None:
         """Save a job until its dependencies are met and an engine has room."""
         try:
-            self._desk.save(job)
+            self._desk.bridge.submit(job, self._desk.now())
+            self._desk.fleet.expect(job)
         except UnknownDependency as unknown:
             self._desk.bridge.refuse(job, str(unknown), self._desk.now())
 
@@ -333,34 +353,44 @@ class TaskScheduler(SessionFactory):
         loads = self.loads
         return [idx for idx in range(len(loads)) if not self.hwm or loads[idx] < self.hwm]
 
+    def free_engines(self) -> list[int]:
+        """What `available_engines` says; where a user's own raises, what the default would."""
+        try:
+            return list(self.available_engines())
+        except Exception as error:
+            self._desk.failed("available_engines", error)
+            return TaskScheduler.available_engines(self)
+
     def maybe_run(self, job: Job) -> bool:
         """Run `job` now if its dependencies are met and an engine has room for it. Returns
         whether it was sent to one."""
         desk = self._desk
         if self.lists is not None:
-            indices = self.lists.indices_for(job, self.available_engines())
-            if not indices:
-                return False
-            self.submit_task(job, indices)
-            return desk.bridge.is_on_engine(job)
-        placed = desk.bridge.core.place_task(job.task_id, desk.now(), desk.bridge.out)
-        desk.perform()
-        return placed
+            indices = self.lists.indices_for(job, self.free_engines())
+            if indices:
+                self.submit_task(job, indices)
+        else:
+            desk.bridge.core.place_task(job.task_id, desk.now(), desk.bridge.out)
+            desk.perform()
+        is_sent = job.engine is not None
+        desk.settle()
+        return is_sent
 
     def submit_task(self, job: Job, indices: Sequence[int] | None = None) -> None:
         """Submit a task to any of a subset of our targets, which the scheme chooses."""
         lists = self._keep_lists()
         if indices is None:
-            indices = self.available_engines()
+            indices = self.free_engines()
         if not indices:
             return
-        idx = lists.choose(indices)
+        uuid = self.targets[lists.choose(indices)]
         desk = self._desk
-        entry = desk.bridge.engines[self.targets[idx]]
-        now = desk.now()
-        if desk.bridge.core.place_task(job.task_id, now, desk.bridge.out, among=[entry.id]):
-            self.add_job(idx)
+        engine = desk.bridge.engines.get(uuid)
+        among = [engine.id] if engine is not None else []
+        if desk.bridge.core.place_task(job.task_id, desk.now(), desk.bridge.out, among=among):
+            self._job_added(uuid)
             desk.perform()
+        desk.settle()
 
     # --- jobs end -------------------------------------------------------------------------------
 
@@ -370,25 +400,32 @@ class TaskScheduler(SessionFactory):
         message = desk.read("reply", desk.frames.reply, raw_msg)
         if message is None:
             return
-        job = desk.job_answered(message)
+        job = desk.fleet.answered_job(message)
         if job is None:
             desk.settle()  # it may have freed its engine
             return
         engine = message.idents[0]
-        self.engine_freed(engine)
-        job.reply = raw_msg
-        metadata = message.metadata
-        if not metadata.get("dependencies_met", True):
-            self.handle_unmet_dependency(message.idents, message.parent)
+        if job.engine == engine:  # not one that was given up
+            self.engine_freed(engine)
+        status = message.metadata.get("status", "no status")
+        if not message.metadata.get("dependencies_met", True):
+            self._handle("handle_unmet_dependency", job, message.idents, message.parent)
+        elif status == "aborted":
+            job.reply = raw_msg
+            desk.bridge.aborted(job, desk.now())
+            desk.fleet.answered(engine, job)
         else:
-            status = metadata.get("status", "no status")
-            if status == "aborted":
-                desk.bridge.aborted(job, desk.now())
-                self._answered(engine, job)
-            else:
-                success = status == "ok"
-                self.handle_result(message.idents, message.parent, raw_msg, success)
+            succeeded = status == "ok"
+            self._handle("handle_result", job, message.idents, message.parent, raw_msg, succeeded)
         desk.settle()
+
+    def _handle(self, method: str, job: Job, idents: list[bytes], *arguments: Any) -> None:
+        """Call a method that takes an answer for `job`. Where a user's own raises before it has
+        done so, the default takes it: else nobody would ever."""
+        place = job.place
+        done = self._desk.guarded(method, getattr(self, method), idents, *arguments)
+        if not done and job.place == place and idents[0] in (job.engine, job.last_engine):
+            getattr(TaskScheduler, method)(self, idents, *arguments)
 
     def handle_result(
         self, idents: list[bytes], parent: dict[str, Any], raw_msg: list[Any], success: bool = True
@@ -411,7 +448,7 @@ class TaskScheduler(SessionFactory):
             return
         job.reply = None
         self._desk.bridge.outcome(job, ev.REFUSED, self._desk.now())
-        self._answered(idents[0], job)
+        self._desk.fleet.answered(idents[0], job)
         self._desk.settle()
 
     def update_graph(self, dep_id: str | None = None, success: bool = True) -> None:
@@ -420,26 +457,17 @@ class TaskScheduler(SessionFactory):
 
         Called with dep_id=None: submit what has become runnable, without finishing a task.
         """
-        job = self._desk.bridge.jobs.get(dep_id) if dep_id is not None else None
+        desk = self._desk
+        job = desk.bridge.jobs.get(dep_id) if dep_id is not None else None
         if job is not None and job.engine is not None:
-            engine = job.engine
-            self._desk.finish(job, success)
-            self._answered(engine, job)
+            status = ev.RAN if success else ev.OVERRAN if job.overran else ev.RAISED
+            desk.bridge.outcome(job, status, desk.now())
+            desk.fleet.answered(job.engine, job)
         elif job is not None and job.last_engine is not None:
-            status = ev.RAN if success else ev.RAISED
-            self._desk.bridge.late_outcome(job, status, self._desk.now())
-        elif dep_id is not None and dep_id not in self._desk.bridge.finished:
-            self._desk.complain("an unknown task finished", dep_id)
-        self._desk.settle()
-
-    def _answered(self, engine: bytes, job: Job) -> None:
-        """`engine` has answered for `job`, and has it no more."""
-        job.engine = job.last_engine = None
-        entry = self._desk.bridge.engines.get(engine)
-        if entry is None or entry.leaving_at_s is None:
-            return
-        if not self._desk.bridge.jobs_on(entry):
-            self._desk.forget_engine(entry)
+            desk.bridge.late_outcome(job, ev.RAN if success else ev.RAISED, desk.now())
+        elif dep_id is not None and dep_id not in desk.bridge.finished:
+            desk.complain("an unknown task finished", dep_id)
+        desk.settle()
 
     # --- the lists of the seed ------------------------------------------------------------------
 
@@ -452,9 +480,24 @@ class TaskScheduler(SessionFactory):
 
     def engine_freed(self, engine: bytes) -> None:
         """`engine` has one task less."""
-        idx = self.lists.index_of(engine) if self.lists is not None else None
-        if idx is not None:
-            self.finish_job(idx)
+        if self.lists is not None:
+            self._count("finish_job", engine)
+
+    def _job_added(self, engine: bytes) -> None:
+        """`engine` has one task more."""
+        self._count("add_job", engine)
+
+    def _count(self, hook: str, engine: bytes) -> None:
+        """Call `add_job` or `finish_job`. Where a user's own raises, the default counts, as if
+        it had not been called: else the engine's load would be wrong for ever."""
+        lists = self._keep_lists()
+        idx = lists.index_of(engine)
+        if idx is None:
+            return
+        before = list(lists.targets), list(lists.loads)
+        if not self._desk.guarded(hook, getattr(self, hook), idx):
+            lists.targets, lists.loads = before
+            getattr(TaskScheduler, hook)(self, idx)
 
     def _report_scheme(self, failure: str) -> None:
         self._desk.complain("the scheme failed, and leastload chose in its place", failure)

@@ -13,6 +13,8 @@ without a copy.
 from __future__ import annotations
 
 import errno
+import struct
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +31,7 @@ _SNDMORE = int(zmq.SNDMORE)
 _DONTWAIT = int(zmq.DONTWAIT)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
 
 
 class Unroutable(Exception):
@@ -59,14 +62,27 @@ class Channel:
         if on_readable is not None:
             loop.add_handler(self.socket, lambda socket, events: on_readable(), loop.READ)
 
-    def mandatory(self) -> None:
-        """From now on, a message to nobody raises Unroutable; for a ROUTER."""
+    def route_strictly(self) -> None:
+        """For a ROUTER: from now on a message to nobody raises Unroutable, and a peer that comes
+        back takes the place of its old connection, which may look alive for long after it broke.
+        """
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+
+    @property
+    def address(self) -> str:
+        """Where it is bound, or connected to."""
+        return self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
     @property
     def readable(self) -> bool:
         """Whether a message waits."""
         return bool(_GET(self.socket, _EVENTS) & _POLLIN)
+
+    @property
+    def writable(self) -> bool:
+        """Whether a message can be sent without waiting."""
+        return bool(_GET(self.socket, _EVENTS) & _POLLOUT)
 
     def receive(self) -> list[zmq.Frame] | None:
         """The next message, None if none waits."""
@@ -85,7 +101,7 @@ class Channel:
         """Send all frames: there are at least two.
 
         Raises:
-            Unroutable: see `mandatory`. Nothing was sent.
+            Unroutable: see `route_strictly`. Nothing was sent.
         """
         send = self._send
         first, *middle, last = message
@@ -104,3 +120,39 @@ class Channel:
         if self._read:
             self._loop.remove_handler(self.socket)
         self.socket.close(linger=0)
+
+
+_EVENT = struct.Struct("=Hi")  # of a monitor's message: the event, its value
+
+
+class Watch:
+    """Tells of what happens to the connections of a channel.
+
+    Parameters:
+        channel: of any transport; inproc has no connections to tell of.
+        events: which of zmq's EVENT_ constants.
+        on_event: called with each.
+    """
+
+    def __init__(
+        self, channel: Channel, loop: IOLoop, events: int, on_event: Callable[[int], None]
+    ) -> None:
+        self._watched = channel
+        self._on_event = on_event
+        # A name of our own: pyzmq's is made from a file descriptor, which is soon used again.
+        name = f"inproc://watch-{uuid.uuid4().hex}"
+        monitor = channel.socket.get_monitor_socket(events, name)
+        self._channel = Channel(monitor, loop, self._read)
+        # Until it was found empty once, its descriptor signals nothing.
+        self._read()
+
+    def _read(self) -> None:
+        while (message := self._channel.receive()) is not None:
+            event, _ = _EVENT.unpack(message[0].bytes)
+            self._on_event(event)
+
+    def close(self) -> None:
+        """Watch no more; before the channel is closed."""
+        if not self._watched.socket.closed:
+            self._watched.socket.disable_monitor()
+        self._channel.close()

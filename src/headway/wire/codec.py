@@ -1,9 +1,9 @@
 """Frames ⇄ messages, and nothing else.
 
-A message is one frame of msgpack, then one frame for each large payload in it: in the first
-frame such a payload is the index of its frame, counted from 0 in the order in which the fields
-of the message stand. So every frame has one place, and every place one frame. For example, a
-`Results` of one small and one large result is
+A message is one frame of msgpack, then one frame for each payload in it that is large, or beyond
+what the first frame may hold of small ones: there such a payload is the index of its frame,
+counted from 0 in the order in which the fields of the message stand. So every frame has one
+place, and every place one frame. For example, a `Results` of one small and one large result is
 
     frame 0    {"type": "results", "results": [[7, 4, b"small"], [8, 4, 0]]}
     frame 1    the large payload
@@ -154,6 +154,11 @@ _PLACES: dict[type, Any] = {
 }
 
 
+#: What a message holds in its first frame of payloads, all together: what comes beyond travels
+#: in frames of its own, so that a task with any number of small inputs still fits.
+INLINE_SUM_MAX = 2 << 20
+
+
 class Batch:
     """The large payloads of a message being written.
 
@@ -161,13 +166,17 @@ class Batch:
     arguments and the inputs), then `encode(message, batch.large)`.
     """
 
-    def __init__(self, inline_bytes_max: int) -> None:
+    def __init__(self, inline_bytes_max: int, inline_sum_max: int = INLINE_SUM_MAX) -> None:
+        """Inline goes a payload of at most `inline_bytes_max`, while they fit `inline_sum_max`."""
         self._inline_bytes_max = inline_bytes_max
+        self._inline_left = inline_sum_max
         self.large: list[Buffer] = []
 
     def place(self, payload: bytes) -> bytes | int:
         """What to write into the message for `payload`: itself, or its frame's index."""
-        if len(payload) <= self._inline_bytes_max:
+        size = len(payload)
+        if size <= self._inline_bytes_max and size <= self._inline_left:
+            self._inline_left -= size
             return payload
         self.large.append(payload)
         return len(self.large) - 1

@@ -93,6 +93,13 @@ def write_connection_file(path: str | os.PathLike[str], info: ConnectionInfo) ->
         raise
 
 
+def remove_connection_file(path: str | os.PathLike[str], info: ConnectionInfo) -> None:
+    """Remove the file in which `info` was written, unless it is another's by now."""
+    with contextlib.suppress(ConnectionFileError, FileNotFoundError):
+        if read_connection_file(path) == info:
+            os.unlink(path)
+
+
 def read_connection_file(path: str | os.PathLike[str]) -> ConnectionInfo:
     """What `write_connection_file` wrote to `path`.
 

@@ -39,6 +39,7 @@ from headway.wire.connection import (
     make_cluster_dir,
     read_connection_file,
     remove_cluster_dir,
+    remove_connection_file,
     runtime_root,
     write_connection_file,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "make_keys",
     "read_connection_file",
     "remove_cluster_dir",
+    "remove_connection_file",
     "runtime_root",
     "start_authenticator",
     "write_connection_file",
@@ -107,6 +109,8 @@ _CONNECT_TIMEOUT_MS = 3_000
 _ROUTER_RECEIVE_HWM = 1_000
 #: Engines of a large cluster all connect at once; more are refused, and come again.
 _BACKLOG = 1_024
+#: What CURVE adds to each frame on its way: a name, a nonce, flags, and a check of what is inside.
+_CURVE_BYTES = 8 + 8 + 1 + 16
 #: The name under which the controller's sockets ask who may connect.
 _ZAP_DOMAIN = "headway"
 
@@ -129,7 +133,7 @@ def bind_router(
     _check_bindable(address, keys)
     router = context.socket(zmq.ROUTER)
     try:
-        _set_common_options(router, wire)
+        _set_common_options(router, wire, is_encrypted=keys is not None)
         # A message to a peer that is not there is an error to look at, never silence.
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A peer that comes back while its old connection is still thought alive (its network
@@ -201,12 +205,13 @@ def _own_host() -> str:
     return name
 
 
-def _set_common_options(socket: zmq.Socket[bytes], wire: WireConfig) -> None:
+def _set_common_options(socket: zmq.Socket[bytes], wire: WireConfig, *, is_encrypted: bool) -> None:
     socket.setsockopt(zmq.LINGER, _LINGER_MS)
     # Nothing that we send is ever dropped or blocks us: credit and acks bound what is on the way.
     socket.setsockopt(zmq.SNDHWM, 0)
     # A peer that sends a larger frame loses its connection, before the frame is in memory.
-    socket.setsockopt(zmq.MAXMSGSIZE, wire.frame_bytes_max)
+    overhead_bytes = _CURVE_BYTES if is_encrypted else 0
+    socket.setsockopt(zmq.MAXMSGSIZE, wire.frame_bytes_max + overhead_bytes)
     socket.setsockopt(zmq.IPV6, 0)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
     # Ours are the heartbeats that count; these close the connections of hosts that vanished.
@@ -308,7 +313,7 @@ def _new_dealer(
         try:
             dealer = context.socket(zmq.DEALER)
             undo.callback(dealer.close, linger=0)
-            _set_common_options(dealer, wire)
+            _set_common_options(dealer, wire, is_encrypted=has_keys)
             dealer.setsockopt(zmq.IDENTITY, identity)
             # What was sent to us waits in our memory, not in the controller's.
             dealer.setsockopt(zmq.RCVHWM, 0)

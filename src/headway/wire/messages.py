@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from headway.core.events import (
     Amount,
+    Count,
     EngineEnd,
     EngineId,
     GroupSpec,
@@ -159,10 +160,14 @@ class Release(Struct, tag="release", frozen=True):
 
 
 class Cancel(Struct, tag="cancel", frozen=True):
-    """Tasks that shall not run. Each is answered by its Result, whichever that is. A batch."""
+    """Tasks that shall not run. Each is answered by its Result, whichever that is. A batch.
+
+    `queued_only`: but for those that have begun on an engine, which are left alone.
+    """
 
     batch: int
     tasks: list[TaskId]
+    queued_only: bool = False
 
 
 class Resume(Struct, tag="resume", frozen=True):
@@ -181,6 +186,12 @@ class Ask(Struct, tag="ask", frozen=True):
     number: int
     what: str
     node: TaskId | None = None
+
+
+class Shown(Struct, tag="shown", frozen=True):
+    """So many more `Output` messages were shown: the controller keeps few on their way."""
+
+    outputs: Count
 
 
 class Shutdown(Struct, tag="shutdown", frozen=True):
@@ -234,7 +245,8 @@ class Printed(Struct, array_like=True, frozen=True):
 
 
 class Output(Struct, tag="output", frozen=True):
-    """What was printed on engines: from engine or nanny to controller, and on to the client."""
+    """What was printed on engines: from engine or nanny to controller, and on to the client,
+    which answers by Shown when it has shown it."""
 
     lines: list[Printed]
     #: The nanny's name of the engine, where the nanny is the sender.
@@ -244,7 +256,7 @@ class Output(Struct, tag="output", frozen=True):
 class Notice(Struct, tag="notice", frozen=True):
     """Something that the user should see now: an engine died, engines do not start.
 
-    `fatal`: no engine can be started at all.
+    `fatal`: no engine is here, and nobody is left who would start one.
     """
 
     text: str
@@ -283,7 +295,8 @@ class Assigned(Struct, tag="assigned"):
 
 
 class GiveBack(Struct, tag="give-back", frozen=True):
-    """Tasks that the engine shall not begin, if it has not. Answered by Returned, always."""
+    """Tasks that the engine shall not begin, if it has not. Answered by Returned, always; though
+    not while its running task holds the GIL in C code."""
 
     tasks: list[TaskId]
 
@@ -309,9 +322,13 @@ class Outcomes(Struct, tag="outcomes"):
 
 
 class Returned(Struct, tag="returned", frozen=True):
-    """The answer to GiveBack: the tasks that were not begun, and now will not be."""
+    """The answer to GiveBack: the attempts that were not begun, and now will not be.
 
-    tasks: list[TaskId]
+    `begun` are the other tasks that it named: they have begun here, and may have ended since.
+    """
+
+    tasks: list[Held]
+    begun: list[TaskId] = []
 
 
 # --- nanny and controller -----------------------------------------------------------------------
@@ -342,7 +359,10 @@ class EngineDied(Struct, tag="engine-died", frozen=True):
 
 
 class EnginesFailed(Struct, tag="engines-failed", frozen=True):
-    """Engines do not start; the nanny has given up on them. `text` says what they said."""
+    """The nanny starts no more engines: too many starts in a row have failed. `text` says how.
+
+    Those that run go on. It says so when none is on its way any more, unless some run.
+    """
 
     text: str
 
@@ -356,7 +376,11 @@ class StopEngine(Struct, tag="stop-engine", frozen=True):
 
 
 class InterruptTask(Struct, tag="interrupt-task", frozen=True):
-    """Controller to nanny: SIGINT to the engine, if `task` is what it runs now."""
+    """Controller to nanny: SIGINT to the engine, if `task` is what it runs now.
+
+    Nannies obey it; today's controller does not say it: StopTasks asks the engine itself, which
+    also knows the tasks that it has not begun.
+    """
 
     token: str
     task: TaskId
@@ -364,7 +388,7 @@ class InterruptTask(Struct, tag="interrupt-task", frozen=True):
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
 Hello = ClientHello | EngineHello | NannyHello
-FromClient = ClientHello | Submit | Release | Cancel | Resume | Ask | Shutdown | Ping | Bye
+FromClient = ClientHello | Submit | Release | Cancel | Resume | Ask | Shown | Shutdown | Ping | Bye
 FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
 ToClient = (

@@ -17,13 +17,15 @@ What this file must not know: sockets, clocks, threads, tasks.
 
 from __future__ import annotations
 
+import io
 import pickle
 import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from hashlib import blake2b
-from types import NoneType
+from types import CodeType, NoneType
 from typing import Any, Protocol
+from weakref import WeakSet
 
 import cloudpickle
 import msgspec
@@ -48,6 +50,63 @@ TRACEBACK_CHARS_MAX = 100_000
 _ATOMIC = frozenset({int, float, str, bytes, bool, NoneType, complex})
 
 
+def _reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """As cloudpickle reduces it, with its file name, which cloudpickle leaves out since 3.1.3.
+
+    Without that, the traceback of a task's exception would name no file and show no lines.
+    """
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, tuple(
+        code.co_filename if type(a) is str and a == _NO_FILE else a for a in arguments
+    )
+
+
+#: What cloudpickle writes in place of a file name.
+_NO_FILE = "<dynamic-code>"
+
+
+#: Classes that were unpickled here, and those that are at home here and were pickled.
+_guests: WeakSet[type] = WeakSet()
+_at_home: WeakSet[type] = WeakSet()
+
+
+def _set_class_state(cls: type, state: tuple[Callable[[type, Any], Any], Any]) -> Any:
+    """Give a class that was sent by value what is in it; unless it has only come back.
+
+    cloudpickle finds the class that it wrote, and fills it anew with what was unpickled: its
+    methods would be copies from then on, which don't see when a global here is bound anew.
+    """
+    if cls in _at_home:
+        return cls
+    _guests.add(cls)
+    set_state, inner = state
+    return set_state(cls, inner)
+
+
+_reducer_override = cloudpickle.Pickler.reducer_override
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no type hints
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _reduce_code})
+
+    def reducer_override(self, value: Any) -> Any:
+        # Called for each object that is pickled: `super()` would cost as much as all else here.
+        reduced = _reducer_override(self, value)
+        # Of six, the last sets the state: such is a class that is written by value.
+        if isinstance(value, type) and isinstance(reduced, tuple) and len(reduced) == 6:
+            if value not in _guests:
+                _at_home.add(value)
+            make, arguments, state, items, entries, set_state = reduced
+            return make, arguments, (set_state, state), items, entries, _set_class_state
+        return reduced
+
+
+def _dumps(value: Any) -> bytes:
+    with io.BytesIO() as file:
+        _Pickler(file, protocol=_PICKLE_PROTOCOL).dump(value)
+        return file.getvalue()
+
+
 # --- functions ----------------------------------------------------------------------------------
 
 
@@ -58,7 +117,7 @@ def dump_function(function: Callable[..., Any]) -> tuple[bytes, bytes]:
         SerializationError: `function`, or something in its closure, can't be pickled.
     """
     try:
-        payload = cloudpickle.dumps(function, protocol=_PICKLE_PROTOCOL)
+        payload = _dumps(function)
     except Exception as error:
         raise SerializationError(
             f"the function {name_of(function)} can't be pickled: {_reason(error)}"
@@ -180,7 +239,7 @@ def _dump_collecting(value: Any) -> tuple[bytes, list[InputRef]]:
     collector = _Collector()
     token = _collector.set(collector)
     try:
-        return cloudpickle.dumps(value, protocol=_PICKLE_PROTOCOL), collector.found
+        return _dumps(value), collector.found
     finally:
         _collector.reset(token)
 
@@ -229,8 +288,7 @@ def dump_result(value: Any, function_name: str) -> bytes:
     try:
         if type(value) in _ATOMIC:
             return pickle.dumps(value, protocol=_PICKLE_PROTOCOL)
-        payload: bytes = cloudpickle.dumps(value, protocol=_PICKLE_PROTOCOL)
-        return payload
+        return _dumps(value)
     except Exception as error:
         raise SerializationError(
             f"the result of {function_name}, a {type(value).__qualname__!r}, "
@@ -312,7 +370,7 @@ def _pickle_exception(error: BaseException) -> tuple[bytes | None, str]:
     hands to its base is written without complaint, and fails where it is read.
     """
     try:
-        pickled: bytes = cloudpickle.dumps(error, protocol=_PICKLE_PROTOCOL)
+        pickled = _dumps(error)
         again = pickle.loads(pickled)
     except Exception as problem:
         return None, _reason(problem)

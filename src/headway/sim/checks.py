@@ -1,0 +1,142 @@
+"""What must be true of a simulated cluster, seen from outside: by what its clients hear, and by
+what its engines do. The checker believes neither the scheduler nor the journal.
+
+What this file must not know: how any of it comes about.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from headway.core.events import (
+    NEED_ALL,
+    ON_FAILURE,
+    ON_SUCCESS,
+    ConditionSpec,
+    TaskId,
+    TaskOptions,
+)
+from headway.core.states import FINAL_STATES, TaskState
+from headway.wire import messages as m
+
+
+class Violation(AssertionError):
+    """Something happened that must not."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A task as its client asked for it, and what became of it."""
+
+    client: str
+    options: TaskOptions
+    inputs: list[TaskId]
+    conditions: list[ConditionSpec] = field(default_factory=list)
+    follow: ConditionSpec | None = None
+    #: The ends that its client heard.
+    ends: list[m.Result] = field(default_factory=list)
+    cancel_asked: bool = False
+
+
+@dataclass(slots=True)
+class Ran:
+    """One run of one attempt."""
+
+    attempt: int
+    engine: str
+    how: str = "running"
+    result: bytes = b""
+
+
+class Checker:
+    """Sees everything, and raises Violation."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[TaskId, Asked] = {}
+        self.groups: dict[TaskId, list[TaskId]] = {}
+        self.runs: dict[TaskId, list[Ran]] = defaultdict(list)
+        #: The value that a task has, once anybody was given it.
+        self.values: dict[TaskId, bytes] = {}
+
+    # --- what clients hear -----------------------------------------------------------------------
+
+    def heard(self, client: str, result: m.Result) -> None:
+        """A client heard how a task ended."""
+        task = result.task
+        asked = self.tasks[task]
+        state = TaskState(result.state)
+        where = f"task {task & 0xFFFFFF} of {client}"
+        if asked.ends:
+            raise Violation(f"{where} ended twice: {asked.ends[0]}, {result}")
+        asked.ends.append(result)
+        if state not in FINAL_STATES:
+            raise Violation(f"{where} was told in state {state!r}")
+        runs = self.runs[task]
+        if state is TaskState.SUCCEEDED:
+            payload = result.payload
+            if not any(run.how == "ran" and run.result == payload for run in runs):
+                raise Violation(f"{where} has the value {payload!r}, which no run of it gave")
+            self._require_value(task, bytes(payload or b""))
+        elif state is TaskState.FAILED and not any(run.how == "raised" for run in runs):
+            raise Violation(f"{where} failed, and no run of it raised")
+        elif state is TaskState.CANCELLED and not asked.cancel_asked:
+            raise Violation(f"{where} was cancelled, and nobody asked")
+
+    def _require_value(self, task: TaskId, value: bytes) -> None:
+        before = self.values.setdefault(task, value)
+        if before != value:
+            raise Violation(f"task {task & 0xFFFFFF} has two values: {before!r}, then {value!r}")
+
+    # --- what engines do -------------------------------------------------------------------------
+
+    def began(self, task: m.Assignment, engine: str, inputs: list[bytes]) -> None:
+        """An attempt begins."""
+        asked = self.tasks[task.task]
+        where = f"task {task.task & 0xFFFFFF}, attempt {task.attempt} on {engine}"
+        runs = self.runs[task.task]
+        if any(run.attempt == task.attempt for run in runs):
+            raise Violation(f"{where} ran twice")
+        if asked.options.at_most_once and any(run.how != "refused" for run in runs):
+            raise Violation(
+                f"{where} (of {asked.client}) ran before, and may run once at most: {runs}"
+            )
+        for upstream, value in zip(asked.inputs, inputs, strict=True):
+            self._require_value(upstream, value)
+            if not any(run.how == "ran" and run.result == value for run in self.runs[upstream]):
+                raise Violation(f"{where} was given a value that task {upstream} never had")
+        for condition in asked.conditions:
+            if not self._may_be_met(condition):
+                raise Violation(f"{where} began before its dependencies were met: {condition}")
+        runs.append(Ran(task.attempt, engine))
+
+    def ended(self, task: m.Assignment, engine: str, how: str, result: bytes) -> None:
+        """It has ended."""
+        for run in self.runs[task.task]:
+            if run.attempt == task.attempt and run.engine == engine:
+                run.how, run.result = how, result
+
+    def _may_be_met(self, condition: ConditionSpec) -> bool:
+        """Whether so many upstreams have ended as wanted, as far as can be seen from here: one
+        that has run successfully may have succeeded; of a failure without a run nothing can be
+        said."""
+        members: list[TaskId] = []
+        for node in condition.upstreams:
+            members.extend(self.groups.get(node, [node]))
+        need = len(members) if condition.need == NEED_ALL else condition.need
+        return sum(self._may_have_ended(member, condition.on) for member in members) >= need
+
+    def _may_have_ended(self, task: TaskId, on: int) -> bool:
+        if on & ON_FAILURE:
+            # It may have failed in ways that only the scheduler knows: cancelled, impossible ...
+            return True
+        assert on & ON_SUCCESS
+        return any(run.how == "ran" for run in self.runs[task])
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def require_all_ended(self, client: str) -> None:
+        """Every task of a client that stayed has ended, and it heard so."""
+        for task, asked in self.tasks.items():
+            if asked.client == client and not asked.ends:
+                raise Violation(f"task {task & 0xFFFFFF} of {client} never ended")

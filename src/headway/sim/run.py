@@ -1,0 +1,307 @@
+"""One simulated run, from its seed: a phase of trouble, then everything heals and must drain.
+
+    python -m headway.sim 42            # one run, told in full if it fails
+    python -m headway.sim --seeds 1000  # many
+
+What this file must not know: how the parts work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import msgspec
+
+from headway.config import SchedulerConfig, WireConfig
+from headway.controller.loop import Controller
+from headway.core import invariants
+from headway.core.events import ConditionSpec, TaskId, TaskOptions
+from headway.core.states import TaskState
+from headway.sim import faults as fl
+from headway.sim.checks import Asked, Checker, Violation
+from headway.sim.client import SimClient
+from headway.sim.controller import ControllerLife
+from headway.sim.engine import Script, SimNanny
+from headway.sim.network import Network
+from headway.sim.world import World
+from headway.wire import messages as m
+
+#: Silence is noticed soon, so that a run is short.
+WIRE = WireConfig(
+    heartbeat_s=0.5, heartbeat_timeout_s=5.0, away_timeout_s=10.0, reconnect_s=60.0,
+    window_tasks=200,
+)  # fmt: skip
+#: After the trouble: much longer than any timeout, so that what hangs, hangs for good.
+_DRAIN_S = 300.0
+_CHECK_EVERY = 10
+#: How the attempts at a task end, one after the other: most tasks just run.
+_ENDS = ("ran", "ran", "ran", "raised", "raised ran", "crash ran", "crash", "refused ran")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    violation: str
+    tasks: int
+    runs: int
+    events: int
+    controllers: int
+    virtual_s: float
+    log: list[str]
+    faults: dict[str, float]
+
+
+class Run:
+    """A cluster, its programs and its trouble."""
+
+    def __init__(self, seed: int, faults: fl.Faults | None = None) -> None:
+        self.world = world = World(seed)
+        self.rng = rng = Random(f"workload {seed}")
+        self.faults = faults or fl.draw(Random(f"faults {seed}"))
+        self.checker = Checker()
+        self.network = Network(world, self.faults)
+        config = SchedulerConfig(
+            hwm=rng.choice((1, 2, 8, 0, "auto")),
+            scheme=rng.choice(("leastload", "lru", "twobin", "weighted", "plainrandom")),
+            seed=seed,
+        )
+        self._turns = 0
+        self.life = ControllerLife(world, self.network, self.faults, config, WIRE, self._check_turn)
+        self.nannies = [
+            SimNanny(
+                world, self.network, self.faults, WIRE, f"host{n}", rng.randint(1, 3),
+                {"gpu": 2.0} if n == 0 or rng.random() < 0.5 else {}, self.checker,
+            )
+            for n in range(rng.randint(1, 3))
+        ]  # fmt: skip
+        self.clients: list[SimClient] = []
+        self.left: set[str] = set()
+        for n in range(rng.randint(1, 3)):
+            self._new_client(f"c{n}")
+        self._count = rng.choice((5, 20, 60))
+
+    # --- the programs ----------------------------------------------------------------------------
+
+    def _new_client(self, name: str) -> None:
+        client = SimClient(self.world, self.network, WIRE, name, self._on_result)
+        self.clients.append(client)
+        self.world.after(self.rng.uniform(0, 0.1), lambda: self._program(client, 0))
+
+    def _program(self, client: SimClient, done: int) -> None:
+        """Submit a few tasks at a time, and now and then cancel or release some."""
+        if client.is_gone:
+            return
+        rng = self.rng
+        if client.number and not client.session.is_full:
+            for _ in range(rng.choice((1, 1, 5))):
+                if done < self._count:
+                    done += 1
+                    self._submit(client)
+            mine = [t for t, asked in self.checker.tasks.items() if asked.client == client.name]
+            if mine and rng.random() < 0.1:
+                tasks = rng.sample(mine, min(len(mine), 3))
+                for task in tasks:
+                    self.checker.tasks[task].cancel_asked = True
+                client.cancel(tasks)
+        if done < self._count:
+            self.world.after(rng.expovariate(5.0), lambda: self._program(client, done))
+
+    def _submit(self, client: SimClient) -> None:
+        rng = self.rng
+        mine = [task for task, asked in self.checker.tasks.items() if asked.client == client.name][
+            -20:
+        ]
+
+        def some(most: int) -> list[TaskId]:
+            return rng.sample(mine, min(len(mine), rng.randint(0, most)))
+
+        inputs = some(2) if rng.random() < 0.4 else []
+        after = self._condition(client, some(4)) if rng.random() < 0.3 else None
+        follow = self._condition(client, some(2)) if rng.random() < 0.1 else None
+        options = TaskOptions(
+            retries=rng.choice((0, 0, 1, 3)),
+            backoff_s=rng.choice((0.0, 0.0, 0.2)),
+            crash_limit=rng.choice((1, 3, 3)),
+            at_most_once=rng.random() < 0.1,
+            timeout_s=rng.choice((None, None, None, 5.0, 60.0)),
+            priority=rng.choice((0, 0, 1, -1)),
+            resources={"gpu": 1.0} if rng.random() < 0.1 else None,
+            fair=rng.random() < 0.1,
+        )
+        script = Script(
+            rng.choice((0.0001, 0.01, 0.5, 2.0)), rng.choice(_ENDS).split(), rng.random() < 0.2
+        )
+        task = client.submit(msgspec.json.encode(script), inputs or None, after, follow, options)
+        asked = Asked(client.name, options, inputs, [c for c in (after, follow) if c], follow)
+        self.checker.tasks[task] = asked
+
+    def _condition(self, client: SimClient, tasks: list[TaskId]) -> ConditionSpec | None:
+        rng = self.rng
+        if not tasks:
+            return None
+        upstreams = tasks
+        if rng.random() < 0.3:
+            group = client.group(tasks)
+            self.checker.groups[group] = tasks
+            upstreams = [group]
+        return ConditionSpec(upstreams, rng.choice((0, 0, 1)), rng.choice((1, 1, 2, 3)))
+
+    def _on_result(self, client: SimClient, result: m.Result) -> None:
+        self.checker.heard(client.name, result)
+        self.world.say(
+            f"{client.name} hears: task {result.task & 0xFFFFFF} {TaskState(result.state).name}"
+        )
+
+    # --- the trouble -----------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        world, faults = self.world, self.faults
+
+        def often(rate: float, what: object) -> None:
+            if rate <= 0:
+                return
+
+            def happen() -> None:
+                if self.network.is_troubled:
+                    what()  # type: ignore[operator]
+                    world.after(world.rng.expovariate(rate), happen)
+
+            world.after(world.rng.expovariate(rate), happen)
+
+        often(faults.cut_client, lambda: self._cut(b"client"))
+        often(faults.cut_engine, lambda: self._cut(b"engine"))
+        often(faults.cut_nanny, lambda: self._cut(b"nanny"))
+        often(faults.engine_crash, lambda: self._with_engine(lambda e: e.die("was killed")))
+        often(faults.engine_stall, lambda: self._with_engine(self._stall))
+        often(faults.nanny_death, lambda: world.rng.choice(self.nannies).die("was killed"))
+        often(faults.controller_crash, lambda: self.life.crash("was killed"))
+        often(faults.client_vanish, self._vanish)
+        world.after(faults.until_s, self._heal)
+
+    def _cut(self, role: bytes) -> None:
+        found = [c for i, c in self.network.connections.items() if i.startswith(role)]
+        if found:
+            connection = self.world.rng.choice(found)
+            partition_s = self.world.rng.uniform(0, self.faults.partition_s)
+            self.world.say(f"{connection.identity.decode()} is cut off for {partition_s:.1f} s")
+            connection.cut(partition_s)
+
+    def _with_engine(self, what: object) -> None:
+        engines = [e for nanny in self.nannies for e in nanny.engines.values() if not e.is_dead]
+        if engines:
+            what(self.world.rng.choice(engines))  # type: ignore[operator]
+
+    def _stall(self, engine: object) -> None:
+        engine.stalled_until_s = self.world.now + self.world.rng.uniform(0, self.faults.stall_s)  # type: ignore[attr-defined]
+
+    def _vanish(self) -> None:
+        present = [client for client in self.clients if not client.is_gone]
+        if len(present) > 1:
+            client = self.world.rng.choice(present)
+            self.world.say(f"{client.name} vanishes")
+            self.left.add(client.name)
+            client.leave(say_bye=False)
+
+    def _heal(self) -> None:
+        self.world.say("everything heals")
+        self.network.heal()
+
+    # --- the checks ------------------------------------------------------------------------------
+
+    def _check_turn(self, controller: Controller) -> None:
+        self._turns += 1
+        if self._turns % _CHECK_EVERY == 0:
+            invariants.check(controller.scheduler)
+
+    def _is_drained(self) -> bool:
+        if self.network.is_troubled:
+            return False
+        for client in self.clients:
+            if not client.is_gone and (client.session.open or client.session.has_waiting):
+                return False
+            mine = sum(asked.client == client.name for asked in self.checker.tasks.values())
+            if not client.is_gone and mine < self._count:
+                return False
+        return True
+
+    def go(self) -> None:
+        """Let it happen.
+
+        Raises:
+            Violation, InvariantViolation: see checks.py, and core/invariants.py.
+        """
+        self._plan()
+        world = self.world
+        limit_s = world.now + self.faults.until_s + _DRAIN_S
+        if not world.run(limit_s, self._is_drained):
+            self._tell_what_hangs()
+        for client in self.clients:
+            if client.refusal is not None and "given up" not in client.refusal:
+                raise Violation(f"{client.name} was refused: {client.refusal}")
+            if not client.is_gone:
+                self.checker.require_all_ended(client.name)
+        for client in self.clients:
+            for task, asked in self.checker.tasks.items():
+                if asked.client == client.name:
+                    client.release(task)
+            for group in list(self.checker.groups):
+                if client.number and group >> 40 == client.number:
+                    client.release(group)
+        # A task that was running when its client went goes on to its end.
+        world.run(world.now + 120.0, self._is_empty)
+        self._require_empty()
+
+    def _tell_what_hangs(self) -> None:
+        controller = self.life.controller
+        for client in self.clients:
+            for task in client.session.open if not client.is_gone else ():
+                from headway.core.explain import explain
+
+                told = "there is no controller"
+                if controller is not None:
+                    told = explain(controller.scheduler, task, controller._books.clock.now())
+                raise Violation(f"{client.name} waits for ever for a task: {told}")
+        raise Violation("a client could not submit all of its tasks")
+
+    def _is_empty(self) -> bool:
+        controller = self.life.controller
+        return controller is not None and not (
+            controller.scheduler.tasks or controller.scheduler.groups
+        )
+
+    def _require_empty(self) -> None:
+        controller = self.life.controller
+        if controller is None:
+            raise Violation("no controller at the end")
+        scheduler = controller.scheduler
+        invariants.check(scheduler)
+        left = [*scheduler.tasks.values(), *scheduler.groups.values()]
+        if left:
+            raise Violation(f"{len(left)} nodes are left at the end, such as {left[0]!r}")
+
+
+def run(seed: int, faults: fl.Faults | None = None) -> Outcome:
+    """One run of `seed`; `faults` in place of those that the seed draws."""
+    one = Run(seed, faults)
+    violation = ""
+    try:
+        one.go()
+    except Exception as error:  # of whatever kind: a run that fails is what this is for
+        violation = f"{type(error).__name__}: {error}"
+        import traceback
+
+        one.world.say(traceback.format_exc())
+    return Outcome(
+        seed,
+        violation,
+        len(one.checker.tasks),
+        sum(map(len, one.checker.runs.values())),
+        one.world.events,
+        one.life.epoch,
+        one.world.now,
+        one.world.log,
+        one.faults.named(),
+    )

@@ -1,0 +1,103 @@
+"""The simulator finds bugs: each of these is planted, and found within some seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from headway.controller import loop, reception
+from headway.controller.reception import Reception
+from headway.core.scheduler import Scheduler
+from headway.sim.faults import Faults
+from headway.sim.run import run
+
+SEEDS_MAX = 60
+
+TROUBLE = Faults(
+    until_s=10.0,
+    delay_tail_s=0.05,
+    cut_engine=0.5,
+    cut_client=0.3,
+    partition_s=5.0,
+    notice_s=0.5,
+    engine_crash=0.3,
+    engine_stall=0.2,
+    stall_s=20.0,
+    controller_crash=0.2,
+    crash_in_send=0.02,
+)
+
+
+def seeds_until_found() -> int:
+    """How many seeds it took; fails if the bug was not found."""
+    for seed in range(SEEDS_MAX):
+        if run(seed, TROUBLE).violation:
+            return seed + 1
+    pytest.fail(f"not found in {SEEDS_MAX} seeds")
+
+
+def test_without_a_bug_nothing_is_found():
+    assert [run(seed, TROUBLE).violation for seed in range(5)] == [""] * 5
+
+
+def test_outcomes_of_older_attempts_that_count_are_found(monkeypatch: pytest.MonkeyPatch):
+    honest: Callable[..., Any] = Scheduler._on_finished
+
+    def careless(self: Scheduler, event: Any, now: float, out: Any) -> None:
+        for outcome in event.outcomes:
+            task = self.tasks.get(outcome.task)
+            engine = self.engines.get(event.engine)
+            if task is not None and engine is not None and outcome.task in engine.assigned:
+                outcome.attempt = task.attempt
+            elif task is not None and task.engine in self.engines and task.lane is None:
+                where = self.engines[task.engine]  # type: ignore[index]
+                if outcome.task in where.assigned:
+                    outcome.attempt = task.attempt
+                    other = type(event)(where.id, [outcome])
+                    honest(self, other, now, out)
+        honest(self, event, now, out)
+
+    monkeypatch.setattr(Scheduler, "_on_finished", careless)
+    assert seeds_until_found() <= SEEDS_MAX
+
+
+def test_tasks_that_never_reached_their_engine_and_are_forgotten_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(Reception, "_reconcile", lambda self, peer, now: None)
+    assert seeds_until_found() <= SEEDS_MAX
+
+
+def test_messages_that_are_sent_before_they_are_written_are_found(monkeypatch: pytest.MonkeyPatch):
+    class Hasty(loop.Controller):
+        def _turn(self, now: float) -> None:
+            journal, self._journal = self._journal, None
+            try:
+                super()._turn(now)
+            finally:
+                self._journal = journal
+            # What follows from this turn is under way already.
+            record, self._late = getattr(self, "_late", None), self._kept
+            if record is not None and journal is not None:
+                journal.commit(record)
+
+        def _commit(self, now: float) -> None:
+            self._kept = self._books.take_record(now)
+
+        _kept: bytes | None = None
+        _late: bytes | None = None
+
+    monkeypatch.setattr("headway.sim.controller.Controller", Hasty)
+    assert seeds_until_found() <= SEEDS_MAX
+
+
+def test_an_engine_that_is_not_told_that_it_was_given_up_is_found(monkeypatch: pytest.MonkeyPatch):
+    def quiet(self: Reception, peer: Any, why: str, now: float) -> None:
+        end = reception.ev.EngineEnd(why)
+        self.lose_engine(peer, reception.ev.EngineLeft(peer.number, end, known=False), now)
+
+    monkeypatch.setattr(Reception, "_give_up", quiet)
+    trouble = Faults(until_s=10.0, delay_tail_s=1.0, cut_nanny=0.3, partition_s=30.0, notice_s=0.5)
+    assert any(run(seed, trouble).violation for seed in range(SEEDS_MAX))
