@@ -66,7 +66,8 @@ def _hold(identity: str) -> Iterator[int | None]:
     """A descriptor of the process that has this id now; None where there is none."""
     pidfd = None
     if hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):  # none, or a system that only says it can
+        # There is none, or can be none, or the system only says that it can.
+        with contextlib.suppress(OSError, OverflowError):
             pidfd = os.pidfd_open(pid_of(identity))
     try:
         yield pidfd

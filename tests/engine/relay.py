@@ -68,7 +68,9 @@ class Relay:
     def hold(self, kind):
         """From now on, what is said on connections of that kind gets lost, both ways."""
         with self._lock:
-            for connection in self._of(kind):
+            found = self._of(kind)
+            assert found, f"no connection for {kind}"
+            for connection in found:
                 connection.is_held = True
 
     def wait_held(self, kind):
@@ -79,15 +81,13 @@ class Relay:
             time.sleep(0.001)
 
     def cut(self, kind):
-        """End the connections of that kind."""
+        """End the connections of that kind, if there are any."""
         with self._lock:
             for connection in self._of(kind):
                 self._drop(connection)
 
     def _of(self, kind):
-        found = [connection for connection in self.connections if connection.kind == kind]
-        assert found, f"no connection for {kind}"
-        return found
+        return [connection for connection in self.connections if connection.kind == kind]
 
     def _run(self):
         while True:

@@ -85,7 +85,7 @@ def test_tasks_behind_a_blocked_one_are_given_back_and_never_run(controller, gat
     controller.wait_running(engine, 1)
     controller.say(engine.identity, m.GiveBack([1, 2, 4, 9]))
     controller.wait_for(lambda: controller.messages(m.Returned))
-    assert controller.messages(m.Returned) == [m.Returned([2, 4], [1, 9])]
+    assert controller.messages(m.Returned) == [m.Returned([m.Held(2, 1), m.Held(4, 1)], [1, 9])]
     gate_file.touch()
     assert [o.task for o in controller.wait_outcomes(2)] == [1, 3]
 

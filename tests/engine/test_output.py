@@ -94,3 +94,47 @@ def test_a_finalizer_that_prints_in_the_middle_of_everything_does_not_hang(outpu
     with output._lock:
         out.OutputStream(output, "stdout", 1).write("bye")
     assert "".join(line.text for line in output.take()) == "bye"
+
+
+# --- while the controller is away ---------------------------------------------------------------
+
+
+def test_text_that_is_kept_is_bounded_and_what_is_missing_is_told(output, monkeypatch):
+    monkeypatch.setattr(out, "_CHARS_MAX", 100)
+    stdout = out.OutputStream(output, "stdout", 1)
+    output.task = 7
+    output.keep(True)
+    for number in range(10):
+        stdout.write(f"{number}" * 30)
+    stdout.write("x" * 250)
+    # Then nobody waited, and the last of it is there
+    assert output.take() == [
+        Printed(
+            None, "stderr", "[500 characters printed while the controller was away were dropped]\n"
+        ),
+        Printed(7, "stdout", "x" * 50),
+    ]
+    # And that is told once
+    stdout.write("more")
+    assert output.take() == [Printed(7, "stdout", "more")]
+
+
+def test_pieces_of_text_are_bounded_too(output, monkeypatch):
+    monkeypatch.setattr(out, "_PIECES_MAX", 3)
+    output.keep(True)
+    for number in range(5):
+        print(number, file=out.OutputStream(output, "stdout", 1))
+    note, text = output.take()
+    assert note.text.startswith("[7 characters")
+    assert text.text == "\n4\n"
+
+
+def test_who_waits_for_room_goes_on_when_the_controller_is_away(output, monkeypatch):
+    monkeypatch.setattr(out, "_CHARS_MAX", 100)
+    monkeypatch.setattr(out, "_WAITS_MAX", 1_000_000)
+    stdout = out.OutputStream(output, "stdout", 1)
+    thread = threading.Thread(target=stdout.write, args=("x" * 1_000,))
+    thread.start()
+    output.keep(True)
+    thread.join()
+    assert output.take()[-1].text == "x" * 100

@@ -6,7 +6,7 @@ import threading
 
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.runner import Function
-from headway.wire.messages import Assignment
+from headway.wire.messages import Assignment, Held
 
 FUNCTION = Function(b"digest", b"")
 
@@ -32,7 +32,7 @@ def test_tasks_begin_in_the_order_in_which_they_were_assigned():
 def test_what_was_given_back_does_not_begin():
     queue = TaskQueue()
     queue.append([item(1), item(2), item(3)])
-    assert queue.give_back([2, 9]) == ([2], [9])
+    assert queue.give_back([2, 9]) == ([Held(2, 1)], [9])
     assert begin_all(queue) == [(1, 1), (3, 1)]
 
 
@@ -40,7 +40,7 @@ def test_what_has_begun_is_not_given_back():
     queue = TaskQueue()
     queue.append([item(1), item(2)])
     queue.begin()
-    assert queue.give_back([1, 2]) == ([2], [1])
+    assert queue.give_back([1, 2]) == ([Held(2, 1)], [1])
 
 
 def test_a_task_that_comes_again_after_it_was_given_back_goes_to_the_end():
@@ -94,7 +94,20 @@ def test_each_task_is_either_begun_or_given_back_when_threads_race():
     thread = threading.Thread(target=lambda: begun.extend(begin_all(queue)))
     thread.start()
     for task in reversed(range(count)):
-        given_back += queue.give_back([task])[0]
+        given_back += [held.task for held in queue.give_back([task])[0]]
     thread.join()
     # Then no task went both ways, and none was lost
     assert sorted([task for task, _ in begun] + given_back) == list(range(count))
+
+
+def test_what_waits_and_what_was_begun_last_is_held():
+    queue = TaskQueue()
+    queue.append([item(1), item(2, attempt=5), item(3)])
+    assert queue.held() == [Held(1, 1), Held(2, 5), Held(3, 1)]
+    queue.begin()
+    assert queue.held() == [Held(2, 5), Held(3, 1), Held(1, 1)]
+    queue.give_back([3])
+    queue.begin()
+    assert queue.held() == [Held(2, 5)]
+    queue.end()
+    assert queue.held() == []
