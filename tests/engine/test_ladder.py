@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from headway.engine.ladder import STACK_S, Ladder, Step
+from headway.engine.ladder import STACK_MAX_S, STACK_S, Ladder, Step
 from headway.engine.status import (
     INTERRUPT_ASKED,
     INTERRUPT_OVERRAN,
@@ -28,7 +28,8 @@ class Story:
         fd = create_status_file()
         self.engine, self._reader = StatusWriter(fd), StatusReader(fd)
         os.close(fd)
-        self.ladder = Ladder(GRACE_S)
+        self.ladder = Ladder(GRACE_S, lambda: self.has_stack)
+        self.has_stack = True
         self.now_s = 100.0
 
     def look(self, after_s=0.0):
@@ -86,6 +87,27 @@ def test_who_comes_late_to_the_kill_leaves_time_for_the_stack(story):
     assert story.look(60.0) is Step.SHOW_STACK
     assert story.look(STACK_S / 2) is Step.NOTHING
     assert story.look(STACK_S / 2) is Step.KILL
+
+
+def test_an_engine_that_has_not_said_where_it_is_has_some_more_time_and_not_for_ever(story):
+    story.engine.begin(7, 1.0)
+    story.ladder.stop([7])
+    story.has_stack = False
+    story.look()
+    assert story.look(GRACE_S) is Step.SHOW_STACK
+    for _ in range(3):
+        assert story.look(STACK_S) is Step.NOTHING
+        assert story.next_look_in_s() == pytest.approx(STACK_S)
+    story.has_stack = True
+    assert story.look(STACK_S) is Step.KILL
+    # And one that never says
+    story.engine.end()
+    story.engine.begin(8, 1.0)
+    story.ladder.stop([8])
+    story.has_stack = False
+    story.look()
+    assert story.look(GRACE_S) is Step.SHOW_STACK
+    assert story.look(STACK_MAX_S) is Step.KILL
 
 
 def test_a_run_that_ends_in_its_grace_leaves_the_next_one_alone(story):

@@ -25,7 +25,7 @@ class Case:
         fd = create_status_file()
         self.engine, self._reader = StatusWriter(fd), StatusReader(fd)
         os.close(fd)
-        self.ladder = Ladder(GRACE_S)
+        self.ladder = Ladder(GRACE_S, lambda: True)
         self.engine.begin(7, 1.0, deadline_s=0.0)
 
     def kill_for(self, deadline=False):

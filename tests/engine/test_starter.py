@@ -34,13 +34,13 @@ def forker_of(nanny):
     """The warm process; None if there is none."""
     for child in psutil.Process(nanny.pid).children():
         with contextlib.suppress(psutil.Error):  # it has ended
-            if "headway.engine.forker" in child.cmdline() and child.name() != "headway-engine":
+            if "--requests-fd" in child.cmdline() and child.name() != "headway-engine":
                 return child
     return None
 
 
 def is_forked(engine):
-    return "headway.engine.forker" in psutil.Process(engine.pid).cmdline()
+    return psutil.Process(engine.pid).name() == "headway-engine"
 
 
 def value_of(controller, task):

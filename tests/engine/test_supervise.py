@@ -50,6 +50,9 @@ class FakeChild:
     def kill(self):
         self.end = End(-9, 0)
 
+    def has_stack(self):
+        return True
+
     def stack(self, crashed):
         return []
 

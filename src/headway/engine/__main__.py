@@ -14,14 +14,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headway.config import EngineConfig, WireConfig
-from headway.engine import lifeline, stack
+from headway.engine import forker, lifeline, stack
 from headway.engine.process import EngineOptions, EngineProcess
 from headway.errors import HeadwayError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one engine; the exit code."""
-    told = _parser().parse_args(arguments)
+    """Run one engine; the exit code. Or fork others, which run, until the nanny is gone."""
+    parser = _parser()
+    told = parser.parse_args(arguments)
+    if told.requests_fd is not None:
+        born = forker.serve(told.requests_fd, told.cwd, told.parent)
+        if born is None:
+            return 0
+        told.token = born.token
+        told.status_fd, told.notify_fd, told.stack_fd = born.ends.others()
+    elif None in (told.token, told.status_fd, told.notify_fd, told.stack_fd):
+        parser.error("--token, --status-fd, --notify-fd and --stack-fd make an engine")
+    return _run(told)
+
+
+def _run(told: argparse.Namespace) -> int:
     lifeline.die_with_parent(told.parent)
     lifeline_fd = lifeline.take_stdin()
     lifeline.kill_group_at_end_of(lifeline_fd)
@@ -50,15 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m headway.engine", description=__doc__)
-    parser.add_argument("--connection", type=Path, required=True, help="the connection file")
-    parser.add_argument("--nanny", required=True, help="the token of the nanny")
-    parser.add_argument("--token", required=True, help="what the nanny calls this engine")
-    parser.add_argument("--parent", type=int, required=True, help="the nanny's process id")
-    parser.add_argument("--status-fd", type=int, required=True, help="the status file")
-    parser.add_argument("--notify-fd", type=int, required=True, help="wakes the nanny")
-    parser.add_argument("--stack-fd", type=int, required=True, help="where stacks are written")
-    parser.add_argument("--resources", type=json.loads, default={}, help="JSON: name to amount")
-    parser.add_argument("--sys-path", type=json.loads, default=[], help="JSON: list of entries")
+    add = parser.add_argument
+    add("--connection", type=Path, required=True, help="the connection file")
+    add("--nanny", required=True, help="the token of the nanny")
+    add("--parent", type=int, required=True, help="the nanny's process id")
+    add("--resources", type=json.loads, default={}, help="JSON: name to amount")
+    add("--sys-path", type=json.loads, default=[], help="JSON: list of entries")
+    add("--token", help="what the nanny calls this engine")
+    add("--status-fd", type=int, help="the status file")
+    add("--notify-fd", type=int, help="wakes the nanny")
+    add("--stack-fd", type=int, help="where stacks are written")
+    add("--requests-fd", type=int, help="fork the engines that are asked for there (forker.py)")
+    add("--cwd", help="their working directory")
     return parser
 
 

@@ -152,6 +152,10 @@ class Child:
             self.tail.add(self.streams[fd], text)
         return text
 
+    def has_stack(self) -> bool:
+        """Whether it has written something since `ask_for_stack`."""
+        return os.fstat(self._stack_fd).st_size > 0
+
     def stack(self, crashed: bool) -> Sequence[str]:
         """Where it was when it crashed, or when `ask_for_stack` asked last."""
         return stack.read(self._stack_fd, crashed)

@@ -60,7 +60,9 @@ def describe_end(
     if exit_code == -signal.SIGKILL and not why:
         text += _who_killed(evidence or Evidence(oom_kills), unsolved)
     if stack:
-        text += "; it was in, innermost first:\n" + "\n".join(f"    {line}" for line in stack)
+        text += "; it was in, innermost first:\n" + "\n".join(
+            f"    {_shorten(line)}" for line in stack
+        )
     if tail:
         text += "; its last output:\n" + "\n".join(f"    {line}" for line in tail)
     return text

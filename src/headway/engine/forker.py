@@ -1,4 +1,4 @@
-"""`python -m headway.engine.forker`: one warm process, from which a nanny has engines forked.
+"""`python -m headway.engine --requests-fd N`: a warm process, from which engines are forked.
 
 It has imported what an engine needs, and nothing else: no context of ZeroMQ, no thread, no user
 code. A request brings the descriptors of one engine. The engine is forked twice, so that it is
@@ -6,24 +6,22 @@ not our child but the nanny's (which adopts orphans): the nanny sees how it ende
 live on if we die. Rule 1: an engine does not begin before the nanny was told its process id.
 Rule 2: nothing of ours stays open in an engine.
 
-It ends when the nanny does: its socket is closed then, and where it can the kernel kills it.
+It ends when the nanny does: its socket is closed then, and where it can the kernel kills it. To
+people who look at processes it is `headway-forker` among engines with the same command line.
 
 What this file must not know: what an engine does, and when one is started (starter.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import json
 import os
 import socket
-import sys
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from headway.engine import lifeline
-from headway.engine.__main__ import main as run_engine
 from headway.engine.child import Ends
 
 #: Descriptors that travel with a request, those of `Ends`; and how large a request may be.
@@ -37,23 +35,28 @@ _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _GO = b"!"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fork engines until the nanny is gone; the exit code, also of each engine."""
-    told = _parser().parse_args(arguments)
-    lifeline.die_with_parent(told.parent)
-    requests = socket.socket(fileno=told.socket_fd)
+class Born(NamedTuple):
+    """A new engine: its token, and its ends of what it shares with its nanny."""
+
+    token: str
+    ends: Ends
+
+
+def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
+    """Fork engines until the nanny is gone: then returns None. Returns in each engine as well.
+
+    Parameters:
+        requests_fd: a socket to the nanny.
+        cwd: the engines' working directory.
+        parent_pid: the nanny's process id.
+    """
+    lifeline.die_with_parent(parent_pid)
+    _set_name("headway-forker")
+    requests = socket.socket(fileno=requests_fd)
     requests.set_inheritable(False)
     gc.collect()
     gc.freeze()  # so that no collection in an engine touches, and copies, what they all share
     _say(requests, ready=True)
-    engine = _serve(requests, told.cwd)
-    if engine is None:
-        return 0
-    return run_engine([*told.arguments, "--parent", str(told.parent), *engine])
-
-
-def _serve(requests: socket.socket, cwd: str | None) -> list[str] | None:
-    """Do what is asked. None once nobody is left to ask; in an engine, its arguments."""
     while True:
         message, fds, _, _ = socket.recv_fds(requests, MESSAGE_BYTES_MAX, FDS, _CLOSE_ON_EXEC)
         if not message:
@@ -68,7 +71,9 @@ def _serve(requests: socket.socket, cwd: str | None) -> list[str] | None:
         else:
             if born is None:
                 requests.close()
-                return ["--token", token, *_take(Ends(*fds))]
+                ends = Ends(*fds)
+                _take_standard(ends)
+                return Born(token, ends)
             pid, hold_fd = born
             _say(requests, token=token, pid=pid)
             os.write(hold_fd, _GO)
@@ -125,24 +130,14 @@ def _fork_orphan() -> tuple[int, int] | None:
     return int(said), go_writer
 
 
-def _take(ends: Ends) -> list[str]:
-    """Make `ends` this process's own; the arguments that tell an engine of the rest."""
+def _take_standard(ends: Ends) -> None:
+    """Make the three of `ends` this process's own."""
     for fd, standard_fd in ((ends.stdin, 0), (ends.stdout, 1), (ends.stderr, 2)):
         os.dup2(fd, standard_fd)
         os.close(fd)
+    _set_name("headway-engine")
+
+
+def _set_name(name: str) -> None:
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
-        file.write("headway-engine")  # for people who look at processes: the rest says "forker"
-    return ends.arguments()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m headway.engine.forker", description=__doc__)
-    parser.add_argument("--socket-fd", type=int, required=True, help="where requests come from")
-    parser.add_argument("--parent", type=int, required=True, help="the nanny's process id")
-    parser.add_argument("--cwd", help="the engines' working directory")
-    parser.add_argument("arguments", nargs="*", help="after --: what each engine is told")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        file.write(name)

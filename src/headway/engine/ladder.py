@@ -13,14 +13,16 @@ this file must not know: processes, signals, files, sockets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from headway.core.events import TaskId
 from headway.engine.status import INTERRUPT_ASKED, INTERRUPT_OVERRAN, Status
 
-#: Between the question for the stack and the kill: a loaded machine schedules the engine by then.
+#: Between the question for the stack and the kill. An engine that has not answered by then, on a
+#: machine that is busy, is given as much again, until so much has passed.
 STACK_S = 0.1
+STACK_MAX_S = 1.0
 #: While an unwanted task may yet slip in, the status file is looked at this often.
 _LOOK_AGAIN_S = 0.05
 
@@ -40,8 +42,10 @@ class Step(Enum):
 class Ladder:
     """Where one engine stands on it."""
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, has_stack: Callable[[], bool]) -> None:
+        """`has_stack` says whether the engine has answered the question for its stack."""
         self._grace_s = grace_s
+        self._has_stack = has_stack
         #: Tasks that shall not run here, in the order in which that was said.
         self._unwanted: dict[TaskId, None] = {}
         #: The run that was interrupted last, and why: one of the INTERRUPT_ values; 0 for none.
@@ -51,13 +55,15 @@ class Ladder:
         self.is_killing = False
         self._stack_at_s = NEVER_S
         self._kill_at_s = NEVER_S
+        #: Until when its answer is waited for.
+        self._patience_until_s = 0.0
 
     def stop(self, tasks: Iterable[TaskId]) -> None:
         """`tasks` shall not run: `look` says what follows."""
         self._unwanted.update(dict.fromkeys(tasks))
 
     def look(self, status: Status, now_s: float) -> Step:
-        """What is to be done at `now_s`, which the caller then does. Look again until NOTHING."""
+        """What is to be done at `now_s`: the caller does it, and looks again by `next_look_s`."""
         step = self._climb(status, now_s)
         self._forget(status)
         return step
@@ -94,8 +100,12 @@ class Ladder:
             self._stack_at_s = NEVER_S
             # Also where we come late: it has its time to answer.
             self._kill_at_s = max(self._kill_at_s, now_s + STACK_S)
+            self._patience_until_s = now_s + STACK_MAX_S
             return Step.SHOW_STACK
         if now_s >= self._kill_at_s:
+            if now_s < self._patience_until_s and not self._has_stack():
+                self._kill_at_s = now_s + STACK_S
+                return Step.NOTHING
             self._kill_at_s = NEVER_S
             self.is_killing = True
             return Step.KILL

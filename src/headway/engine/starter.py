@@ -51,10 +51,11 @@ class EngineCommand:
     environment: Mapping[str, str]
     cwd: str | None = None
 
-    def of_module(self, module: str) -> list[str]:
-        """The command that runs a module of headway. The user's own entries of `sys.path` come
-        last: they are among the arguments."""
-        return module_command(module, self.interpreter, Path(self.cwd) if self.cwd else None)
+    def command(self) -> list[str]:
+        """What starts one that is our child, but for what differs."""
+        cwd = Path(self.cwd) if self.cwd is not None else None
+        module = module_command("headway.engine", self.interpreter, cwd)
+        return [*module, *self.arguments, "--parent", str(os.getpid())]
 
     def is_plain(self) -> bool:
         """Whether it is an interpreter, called directly.
@@ -242,11 +243,7 @@ class Starter:
         command = self._command
         try:
             popen = subprocess.Popen(
-                [
-                    *command.of_module("headway.engine"),
-                    *command.arguments,
-                    *("--token", child.token, "--parent", str(os.getpid()), *ends.arguments()),
-                ],
+                [*command.command(), "--token", child.token, *ends.arguments()],
                 cwd=command.cwd,
                 env=dict(command.environment),
                 stdin=ends.stdin,
@@ -277,10 +274,9 @@ class _Forker:
         try:
             self._popen = subprocess.Popen(
                 [
-                    *command.of_module("headway.engine.forker"),
-                    *("--socket-fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                    *command.command(),
+                    *("--requests-fd", str(theirs.fileno())),
                     *(() if command.cwd is None else ("--cwd", command.cwd)),
-                    *("--", *command.arguments),
                 ],
                 cwd=command.cwd,
                 env=dict(command.environment),

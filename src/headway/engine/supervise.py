@@ -108,7 +108,8 @@ class Supervisor:
                 self._start_refused(str(error), now_s)
                 return
             self._missing -= 1
-            self._engines[token] = _Watch(child, Ladder(self._config.stop_grace_s))
+            ladder = Ladder(self._config.stop_grace_s, child.has_stack)
+            self._engines[token] = _Watch(child, ladder)
             self._starter.start(child, now_s)
 
     def _on_start_failed(self, child: Child, why: str, now_s: float) -> None:
