@@ -124,7 +124,6 @@ class Restorer:
             free=dict(row.free),
             draining=row.draining,
             recalling=row.recalling,
-            unwanted=set(row.unwanted),
             progress_at_s=row.progress_at_s,
             run_mean_s=row.run_mean_s,
             done=row.done,
@@ -226,6 +225,7 @@ class Restorer:
         engine = self._s.engines[row.engine]
         for task in row.tasks:
             engine.assigned[task] = self._s.tasks[task]
+        engine.unwanted.update(row.unwanted)
         if row.is_last:
             self._s.lanes.engine_joined(engine)
 

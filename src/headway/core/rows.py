@@ -71,7 +71,6 @@ class EngineRow(Struct, array_like=True, frozen=True, tag=3):
     free: dict[str, float]
     draining: bool
     recalling: bool
-    unwanted: list[TaskId]
     progress_at_s: float
     run_mean_s: float | None
     done: int
@@ -158,10 +157,12 @@ class WaitersRow(Struct, array_like=True, frozen=True, tag=8):
 
 
 class SeatedRow(Struct, array_like=True, frozen=True, tag=9):
-    """The tasks on an engine, in order; with `is_last`, they are complete."""
+    """The tasks on an engine, in order, and those of them that are unwanted; with `is_last`,
+    they are complete."""
 
     engine: EngineId
     tasks: list[TaskId]
+    unwanted: list[TaskId]
     is_last: bool
 
 

@@ -138,12 +138,11 @@ def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
             free=_floats(e.free),
             draining=e.draining,
             recalling=e.recalling,
-            unwanted=sorted(e.unwanted),
             progress_at_s=e.progress_at_s,
             run_mean_s=e.run_mean_s,
             done=e.done,
         )
-        yield row, _ROW_BYTES + _ID_BYTES * len(e.unwanted)
+        yield row, _ROW_BYTES
 
 
 def _floats(amounts: dict[str, float]) -> dict[str, float]:
@@ -252,8 +251,10 @@ def _edge_rows(s: Scheduler) -> Iterator[_Sized]:
                     yield row, _ROW_BYTES + _ID_BYTES * len(tasks)
     for engine in s.engines.values():
         for seated in _cut(engine.assigned):
-            yield rows.SeatedRow(engine.id, seated, False), _ROW_BYTES + _ID_BYTES * len(seated)
-        yield rows.SeatedRow(engine.id, [], True), _ROW_BYTES
+            unwanted = [task for task in seated if task in engine.unwanted]
+            size = _ROW_BYTES + _ID_BYTES * (len(seated) + len(unwanted))
+            yield rows.SeatedRow(engine.id, seated, unwanted, False), size
+        yield rows.SeatedRow(engine.id, [], [], True), _ROW_BYTES
 
 
 def _names_of(edges: Sequence[Condition | Group]) -> tuple[list[TaskId], bytes]:
