@@ -166,8 +166,8 @@ class Results:
                 return
             self._line = self._route.connect()
             self._is_away = False
-            self._send_output()  # of tasks whose outcomes follow: see rule 3
             self.output.keep(False)
+            self._send_output()  # of tasks whose outcomes follow: see rule 3
             for frames in self._unaccepted:
                 self._send(frames)
         self._wake_flusher()
