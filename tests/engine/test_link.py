@@ -6,6 +6,7 @@ A real ROUTER in this process; the link's clock is the test's.
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 
@@ -101,7 +102,7 @@ class World:
             self.now_s += after_s
             message = self.hear()
             assert message is None, message
-            zmq.zmq_poll([(s, zmq.POLLIN) for s in (*self.link.sockets(), self.router)], 1)
+            select.select(self.link.fds(), [], [], 0.001)
         return found
 
     def heard(self):
@@ -160,17 +161,17 @@ def test_attempts_become_rarer_and_a_welcome_makes_them_frequent_again(world):
     world.vanish()
     pauses = []
     for _ in range(8):
-        world.turn(lambda: not link.sockets())
+        world.turn(lambda: not link.fds())
         pauses.append(round(link.due_s() - world.now_s, 3))
         world.now_s = link.due_s()
         world.hear()
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
-    world.turn(lambda: not link.sockets())
+    world.turn(lambda: not link.fds())
     world.listen()
     world.now_s = link.due_s()
     world.welcomed(nth=2)
     world.vanish()
-    world.turn(lambda: not link.sockets())
+    world.turn(lambda: not link.fds())
     assert round(link.due_s() - world.now_s, 3) == 0.05
     assert world.told == [1, "left", 2, "left"]
 
@@ -187,7 +188,7 @@ def test_what_came_before_the_end_of_the_connection_is_heard(world):
     while not (heard and isinstance(heard[-1], m.Bye)):
         message = world.hear()
         if message is None:
-            zmq.zmq_poll([(socket, zmq.POLLIN) for socket in link.sockets()], 10)
+            select.select(link.fds(), [], [], WAIT_S)
         else:
             heard.append(message)
     assert len(heard) == 1001
@@ -281,7 +282,7 @@ def test_a_stranger_in_the_controllers_place_does_not_end_it(world):
         with stranger.accept()[0] as connection:
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
             deadline_s = time.monotonic() + WAIT_S
-            while link.sockets():
+            while link.fds():
                 assert time.monotonic() < deadline_s
                 world.hear()
     # When the controller is back

@@ -418,6 +418,20 @@ def test_an_attempt_that_meets_nobody_ends(network, cluster_at):
     assert monitor.handshake_failure() is None
 
 
+def test_broken_handshakes_are_counted_from_one_connection_to_the_next(network):
+    network.authenticate()
+    _, info = network.bind()
+    info = dataclasses.replace(info, server_key=OTHER_KEYS.server_public)
+    broken, failures = 0, []
+    for _ in range(3):
+        _, monitor = network.connect_once(info, broken=broken)
+        wait_end(monitor)
+        broken = monitor.broken
+        failures.append(monitor.handshake_failure())
+    assert failures[:2] == [None, None]
+    assert "3 handshakes in a row" in failures[2]
+
+
 def test_an_attempt_at_a_local_cluster_that_is_gone_raises_if_it_is_told_to(network, socket_dir):
     info = ConnectionInfo("demo", f"ipc://{socket_dir / 'controller.sock'}")
     with pytest.raises(ConnectionLost, match="the cluster demo is gone: no socket at"):

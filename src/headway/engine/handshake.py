@@ -8,10 +8,9 @@ What this file must not know: what is said after the Welcome.
 
 from __future__ import annotations
 
+import select
 import time
 from typing import Any
-
-import zmq
 
 from headway.engine.link import Link
 from headway.errors import ConnectionLost, StartError
@@ -40,10 +39,7 @@ def wait_welcome(link: Link[Any], timeout_s: float, lifeline_fd: int | None) -> 
             raise ConnectionLost(f"the controller did not answer within {timeout_s:g} s")
         if message is not None:
             continue
-        waited_for: list[tuple[Any, int]] = [(socket, zmq.POLLIN) for socket in link.sockets()]
-        if lifeline_fd is not None:
-            waited_for.append((lifeline_fd, zmq.POLLIN))
+        fds = [*link.fds()] if lifeline_fd is None else [*link.fds(), lifeline_fd]
         wait_s = max(0.0, min(deadline_s, link.due_s()) - now_s)
-        ready = [which for which, _ in zmq.zmq_poll(waited_for, int(wait_s * 1000) + 1)]
-        if lifeline_fd in ready:
+        if lifeline_fd in select.select(fds, [], [], wait_s)[0]:
             raise StartError("the process that started this one is gone")

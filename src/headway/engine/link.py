@@ -1,7 +1,7 @@
 """A peer's talk with its controller: connects, says hello, connects again, for ever.
 
 It is driven from outside by one thread: `hear` returns what counts, and None when it is time to
-wait for `sockets`, until `due_s` at most. Rule 1: it never waits itself. Rule 2: on each
+wait for `fds`, until `due_s` at most. Rule 1: it never waits itself. Rule 2: on each
 connection the first message is a hello. Rule 3: it does not give up; only a refusal, or another
 cluster, ends it.
 
@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
-
-import zmq
 
 from headway.engine.line import Line, Route
 from headway.engine.standing import Standing
@@ -87,10 +85,9 @@ class Link(Generic[M]):
         """Whether the controller knows us, as far as we know."""
         return self.standing.is_welcome
 
-    def sockets(self) -> list[zmq.Socket[bytes]]:
-        """What to wait for: one of them becomes readable when there is something to hear."""
-        line = self._line
-        return [line.socket, line.monitor.socket] if line is not None else []
+    def fds(self) -> tuple[int, ...]:
+        """What to wait for: one of them is readable when there may be something to hear."""
+        return self._line.fds if self._line is not None else ()
 
     def due_s(self) -> float:
         """When `hear` has to be called again at the latest."""
@@ -118,19 +115,21 @@ class Link(Generic[M]):
                 if now_s < self._connect_at_s or not self._begin_line(now_s):
                     return None
                 continue
-            # The monitor before the socket: what came before the end of the connection is heard.
-            line.monitor.look()
             frames = line.receive()
             if frames is not None:
                 message = self._admit(self._decoder.decode(frames), now_s)
                 if message is not None:
                     return message
-            elif line.monitor.has_ended:
+                continue
+            if line.monitor.has_ended:  # what came before that has been heard
                 self.drop_line(now_s)
-            else:
-                if line.monitor.is_connected and now_s >= self._hello_at_s:
-                    self._say_hello(line, now_s)
+                continue
+            line.monitor.look()
+            if line.monitor.has_ended:
+                continue
+            if not line.monitor.is_connected or now_s < self._hello_at_s:
                 return None
+            self._say_hello(line, now_s)
 
     def doubt(self, now_s: float) -> None:
         """Say hello again, soon: something may have been lost."""

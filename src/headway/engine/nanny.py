@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import signal
 import socket as net
 import sys
@@ -25,7 +26,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import zmq
 
@@ -190,11 +190,9 @@ class Nanny:
         """Wait until something happens, and see to it; a reason to end, if that is what it is."""
         now_s = time.monotonic()
         engine_fds = self._supervisor.fds(now_s)
-        waited_for: list[tuple[Any, int]] = [(fd, zmq.POLLIN) for fd in engine_fds]
-        waited_for += [(socket, zmq.POLLIN) for socket in self._link.sockets()]
-        waited_for.append((self._signals.fd, zmq.POLLIN))
+        waited_for = [*engine_fds, *self._link.fds(), self._signals.fd]
         if self._options.has_lifeline:
-            waited_for.append((_STDIN, zmq.POLLIN))
+            waited_for.append(_STDIN)
         due_s = min(self._heartbeat_at_s, self._supervisor.next_due_s(now_s), self._link.due_s())
         ready = _poll(waited_for, due_s - now_s)
         now_s = time.monotonic()
@@ -252,19 +250,21 @@ class Nanny:
             self._supervisor.on_time(now_s)
             due_s = self._supervisor.next_due_s(now_s)
             engine_fds = self._supervisor.fds(now_s)
-            waited_for = [(fd, zmq.POLLIN) for fd in (*engine_fds, self._signals.fd)]
-            for fd in _poll(waited_for, due_s - now_s):
+            for fd in _poll([*engine_fds, self._signals.fd], due_s - now_s):
                 if fd in engine_fds:
                     self._supervisor.on_readable(engine_fds[fd], fd, now_s)
             self._signals.take()
             self._supervisor.on_children_changed(time.monotonic())
 
 
-def _poll(waited_for: Sequence[tuple[Any, int]], wait_s: float) -> list[Any]:
-    """Those of `waited_for` that are ready, once one is, or after `wait_s` (but see above)."""
+def _poll(fds: Sequence[int], wait_s: float) -> list[int]:
+    """Those of `fds` that are readable, once one is, or after `wait_s` (but see above)."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
     # One more than rounded down, or the last millisecond is spent in a spin.
     wait_ms = max(0, int(min(wait_s, _WAIT_MAX_S) * 1000) + 1)
-    return [which for which, _ in zmq.zmq_poll(waited_for, wait_ms)]
+    return [fd for fd, _ in poll.poll(wait_ms)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

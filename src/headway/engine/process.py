@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -97,6 +98,9 @@ class EngineProcess:
         self._link: Link[m.ToEngine] = Link(
             route, codec.to_engine(), self._make_hello, self._results.leave, self._on_welcome
         )
+        #: What the receiver waits for.
+        self._waited_for: tuple[int, ...] = ()
+        self._poll = select.poll()
         self._runner = Runner(
             self._gate, self._results.output, wire.frame_bytes_max, self._announce_deadline
         )
@@ -177,16 +181,13 @@ class EngineProcess:
         try:
             while True:
                 now_s = time.monotonic()
-                if results.has_lost_connection():
-                    link.doubt(now_s)
                 message = link.hear(now_s)
                 if message is not None:
                     self._on_message(message)
-                    continue
-                sockets = link.sockets() + results.sockets()
-                wait_s = min(link.due_s() - now_s, _WAIT_MAX_S if sockets else _BLIND_WAIT_S)
-                wait_ms = max(0, int(wait_s * 1000) + 1)
-                zmq.zmq_poll([(socket, zmq.POLLIN) for socket in sockets], wait_ms)
+                elif results.has_lost_connection():
+                    link.doubt(now_s)
+                else:
+                    self._wait_for_news(link.due_s() - now_s)
         except zmq.ContextTerminated:
             link.close()
             results.close_connection()
@@ -194,6 +195,16 @@ class EngineProcess:
             die(f"the engine ends: {error}")
         except BaseException:  # a bug of ours: an engine that hears nothing must not stay
             die(f"the engine ends: its receiver failed\n{traceback.format_exc()}")
+
+    def _wait_for_news(self, wait_s: float) -> None:
+        fds = (*self._link.fds(), *self._results.fds())
+        if fds != self._waited_for:
+            self._waited_for = fds
+            self._poll = select.poll()
+            for fd in fds:
+                self._poll.register(fd, select.POLLIN)
+        wait_s = min(wait_s, _WAIT_MAX_S if fds else _BLIND_WAIT_S)
+        self._poll.poll(max(0, int(wait_s * 1000) + 1))
 
     def _make_hello(self, cluster: str, nth: int) -> m.EngineHello:
         """A hello, with the attempts that we have: all that are between their assignment and the

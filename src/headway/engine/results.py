@@ -25,8 +25,6 @@ import traceback
 from collections.abc import Sequence
 from typing import cast
 
-import zmq
-
 from headway.config import EngineConfig, WireConfig
 from headway.core.events import Outcome
 from headway.engine.lifeline import die
@@ -168,8 +166,8 @@ class Results:
                 return
             self._line = self._route.connect()
             self._is_away = False
-            self._send_output()  # of tasks whose outcomes follow: see rule 3
             self.output.keep(False)
+            self._send_output()  # of tasks whose outcomes follow: see rule 3
             for frames in self._unaccepted:
                 self._send(frames)
         self._wake_flusher()
@@ -186,9 +184,9 @@ class Results:
             pending = [m.Held(outcome.task, outcome.attempt) for outcome in self._pending]
             return self._unaccepted.held() + pending
 
-    def sockets(self) -> list[zmq.Socket[bytes]]:
+    def fds(self) -> tuple[int, ...]:
         """Readable when `has_lost_connection` may have changed."""
-        return [self._line.monitor.socket] if self._line is not None else []
+        return self._line.fds[1:] if self._line is not None else ()
 
     def has_lost_connection(self) -> bool:
         """Whether the connection has ended since this was last asked. Then we are away."""

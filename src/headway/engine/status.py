@@ -108,7 +108,7 @@ class StatusWriter(_Mapped):
         self.run = 0
 
     def set_ready(self) -> None:
-        """The engine was welcomed: its start has succeeded."""
+        """The engine takes tasks, if there is a controller: its start has succeeded."""
         self._words[_READY] = 1
 
     def begin(self, task: int, started_at_s: float, deadline_s: float = 0.0) -> None:

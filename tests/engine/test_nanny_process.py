@@ -6,7 +6,6 @@ Real processes; the test plays the controller.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,9 +15,8 @@ import time
 import pytest
 
 from headway.controller.nanny_process import AdoptedNanny, NannyProcess
-from headway.processes import is_running
+from headway.processes import is_running, send_signal
 from headway.wire import messages as m
-from tests.engine.conftest import controller, socket_dir  # noqa: F401
 from tests.engine.fake_controller import WAIT_S, is_alive
 
 #: A controller that starts a nanny, says who that is, and waits to be killed.
@@ -50,7 +48,7 @@ def start(fake, **options):
 
 
 @pytest.fixture
-def orphan(controller, tmp_path):  # noqa: F811
+def orphan(controller, tmp_path):
     """The identity of a nanny whose controller was killed, and its log."""
     controller.reconnect_s = 100.0
     log = tmp_path / "nanny.log"
@@ -66,9 +64,10 @@ def orphan(controller, tmp_path):  # noqa: F811
         parent.wait()
         yield identity, log
     finally:
+        parent.kill()
+        parent.wait()
         parent.stdout.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(identity.split()[0]), signal.SIGKILL)
+        send_signal(identity, signal.SIGKILL)
 
 
 def wait_gone(fake):
@@ -79,7 +78,7 @@ def wait_gone(fake):
 
 
 @pytest.mark.parametrize("survive", [False, True])
-def test_an_ordered_stop_ends_a_nanny_and_its_engines(controller, survive):  # noqa: F811
+def test_an_ordered_stop_ends_a_nanny_and_its_engines(controller, survive):
     nanny = start(controller, survive=survive)
     assert nanny.ended() is None
     assert is_running(nanny.identity)
@@ -89,14 +88,14 @@ def test_an_ordered_stop_ends_a_nanny_and_its_engines(controller, survive):  # n
 
 
 @pytest.mark.parametrize("survive", [False, True])
-def test_a_nanny_that_does_not_stop_is_killed_and_its_engines_end(controller, survive):  # noqa: F811
+def test_a_nanny_that_does_not_stop_is_killed_and_its_engines_end(controller, survive):
     nanny = start(controller, survive=survive)
     os.kill(nanny.pid, signal.SIGSTOP)
     nanny.close(0.01)
     wait_gone(controller)
 
 
-def test_how_a_nanny_ended_is_told_with_its_last_words(controller, tmp_path):  # noqa: F811
+def test_how_a_nanny_ended_is_told_with_its_last_words(controller, tmp_path):
     log = tmp_path / "nanny.log"
     nanny = start(controller, survive=True, log=log)
     controller.say(controller.nanny_identity, m.Refused("no"))
@@ -111,7 +110,7 @@ def test_how_a_nanny_ended_is_told_with_its_last_words(controller, tmp_path):  #
 
 
 def test_a_nanny_survives_the_controller_that_started_it_and_ends_with_the_next(
-    controller,  # noqa: F811
+    controller,
     orphan,
 ):
     # Given a nanny whose controller was killed: it and its engine live
@@ -127,7 +126,7 @@ def test_a_nanny_survives_the_controller_that_started_it_and_ends_with_the_next(
     wait_gone(controller)
 
 
-def test_an_orphan_that_does_not_stop_is_killed(controller, orphan):  # noqa: F811
+def test_an_orphan_that_does_not_stop_is_killed(controller, orphan):
     identity, _ = orphan
     os.kill(int(identity.split()[0]), signal.SIGSTOP)
     adopted = AdoptedNanny(identity)
