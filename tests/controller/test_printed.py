@@ -98,7 +98,8 @@ def test_many_small_pieces_weigh_more_than_their_characters(kit):
     for _ in range(10):
         engine.say(m.Output([m.Printed(None, "stdout", "")] * 100))
     kit.settle()
-    assert len(client.heard_all()) == 1
+    said = [message for message in client.heard_all() if not isinstance(message, m.Ping)]
+    assert len(said) == 1
 
 
 def test_a_client_that_says_to_have_shown_what_it_was_never_sent_gains_nothing(kit):

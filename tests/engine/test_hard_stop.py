@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import signal
 import sys
 import time
@@ -159,6 +160,18 @@ def test_a_task_that_blocks_all_signals_is_interrupted_by_way_of_another_thread(
     controller.wait_running(engine, 1)
     stop(controller, engine, 1)
     assert [o.status for o in controller.wait_outcomes(2)] == [ev.STOPPED, ev.RAN]
+
+
+def test_c_code_that_looks_at_signals_is_interrupted_though_its_engine_can_hear_nothing(controller):
+    def backtrack():
+        re.fullmatch(r"(a+)+b", "a" * 64)  # holds the interpreter for longer than we live
+
+    [engine] = controller.start()
+    controller.assign(engine, (backtrack,), (noop,))
+    controller.wait_running(engine, 1)
+    stop(controller, engine, 1)
+    assert [o.status for o in controller.wait_outcomes(2)] == [ev.STOPPED, ev.RAN]
+    assert not controller.messages(m.EngineDied)
 
 
 def test_a_task_that_cleans_up_within_its_grace_keeps_its_engine_and_is_stopped(controller):

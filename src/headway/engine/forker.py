@@ -6,8 +6,9 @@ not our child but the nanny's (which adopts orphans): the nanny sees how it ende
 live on if we die. Rule 1: an engine does not begin before the nanny was told its process id.
 Rule 2: nothing of ours stays open in an engine.
 
-It ends when the nanny does: its socket is closed then, and where it can the kernel kills it. To
-people who look at processes it is `headway-forker` among engines with the same command line.
+Here are both sides of it: the process (`serve`), and what its nanny holds of it (`Forker`). It
+ends when the nanny does: its socket is closed then, and where it can the kernel kills it. To people
+who look at processes it is `headway-forker` among engines with the same command line.
 
 What this file must not know: what an engine does, and when one is started (starter.py).
 """
@@ -19,10 +20,14 @@ import gc
 import json
 import os
 import socket
-from typing import NamedTuple
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, NamedTuple
 
 from headway.engine import lifeline
-from headway.engine.child import Ends
+from headway.engine.child import Child, Ends
+from headway.engine.death import describe_end
 
 #: Descriptors that travel with a request, those of `Ends`; and how large a request may be.
 FDS = len(Ends.__dataclass_fields__)
@@ -33,6 +38,12 @@ _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 #: What a new engine waits for.
 _GO = b"!"
+
+#: How much of what a forker says on stderr is kept, for when it fails.
+_TAIL_BYTES = 2_000
+
+
+# --- its own side -------------------------------------------------------------------------------
 
 
 class Born(NamedTuple):
@@ -141,3 +152,93 @@ def _take_standard(ends: Ends) -> None:
 def _set_name(name: str) -> None:
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
         file.write(name)
+
+
+# --- the nanny's side ---------------------------------------------------------------------------
+
+
+class Forker:
+    """The forker, as its nanny holds it."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], cwd: str | None
+    ) -> None:
+        """Start it; `is_ready` once it says so.
+
+        Raises:
+            OSError: the command does not exist, or there are too many processes or files.
+        """
+        self.is_ready = False
+        with contextlib.ExitStack() as undo:
+            self._stderr: IO[bytes] = undo.enter_context(tempfile.TemporaryFile())
+            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self._socket.close)
+            with theirs:
+                self._socket.setblocking(False)
+                where = () if cwd is None else ("--cwd", cwd)
+                self._popen = subprocess.Popen(
+                    [*command, "--requests-fd", str(theirs.fileno()), *where],
+                    cwd=cwd,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._stderr,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            undo.pop_all()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    def fileno(self) -> int:
+        """Readable when it has said something, or is gone."""
+        return self._socket.fileno()
+
+    def ask(self, child: Child) -> None:
+        """Ask for `child`.
+
+        Raises:
+            BlockingIOError: it has not looked at what it was asked before.
+            OSError: it is gone.
+        """
+        request = json.dumps({"token": child.token}).encode()
+        socket.send_fds(self._socket, [request], child.ends.fds())
+
+    def hear(self) -> dict[str, Any] | None:
+        """What it says next; None if it has said all.
+
+        Raises:
+            OSError, ValueError: it is gone, or talks nonsense.
+        """
+        try:
+            message = self._socket.recv(MESSAGE_BYTES_MAX)
+        except BlockingIOError:
+            return None
+        if not message:
+            raise OSError("it ended")
+        said = json.loads(message)
+        if not isinstance(said, dict):
+            raise ValueError(f"it said {said!r}")
+        return said
+
+    def end_text(self) -> str | None:
+        """How it ended; None while it lives."""
+        code = self._popen.poll()
+        return None if code is None else describe_end(code, 0)
+
+    def end(self) -> int:
+        """Make sure that it has ended; its exit code. What it had said can still be heard."""
+        self._popen.kill()
+        return self._popen.wait()
+
+    def close(self) -> str:
+        """Give back what it took, once it has ended; what it had said on stderr."""
+        self._socket.close()
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _TAIL_BYTES))
+        said = self._stderr.read().decode("utf-8", "replace")
+        self._stderr.close()
+        return said

@@ -12,28 +12,23 @@ What this file must not know: why an engine is started, and what becomes of it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from headway.config import EngineConfig
 from headway.engine import lifeline
 from headway.engine.child import Child
-from headway.engine.death import describe_end
+from headway.engine.forker import Forker
 from headway.engine.oom import OomWatch
 from headway.interpreter import module_command
 
-#: An answer of the forker is shorter.
-_MESSAGE_BYTES_MAX = 1 << 16
-#: How much of what a forker says on stderr is kept, for when it fails.
-_TAIL_BYTES = 2_000
+#: A forker that is ready answers within milliseconds; on a machine that swaps, within seconds.
+_ANSWER_S = 5.0
 
 #: waitid: look at a child that has ended, and leave it as it is.
 _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT if hasattr(os, "waitid") else 0
@@ -81,7 +76,7 @@ class Starter:
         self._config = config
         self._oom = oom
         self._failed = failed
-        self._forker: _Forker | None = None
+        self._forker: Forker | None = None
         #: Forkers in a row that may fail until none is used any more.
         self._failures_left = 0
         #: Engines to come from the forker, and those of them that it was asked for.
@@ -98,9 +93,9 @@ class Starter:
             self._start_plain(child, now_s)
             return
         self._waiting[child.token] = child
-        self._due_s = min(self._due_s, now_s + self._config.start_timeout_s)
         if self._forker is None:
             self._start_forker(now_s)
+        self._due_s = min(self._due_s, now_s + self._patience_s())
         self._ask(now_s)
 
     def forget(self, child: Child) -> None:
@@ -151,18 +146,25 @@ class Starter:
             if self._waiting and self._forker is not None:
                 if not self._forker.is_ready:
                     self._failures_left = 0  # the next would not be either
-                why = f"it did nothing for {self._config.start_timeout_s:g} s"
+                why = f"it did nothing for {self._patience_s():g} s"
                 self._give_up_forker(why, now_s)
 
     def next_due_s(self) -> float:
         """When `on_time` has to be called again at the latest."""
         return self._due_s
 
+    def _patience_s(self) -> float:
+        """How long the forker may be silent while engines wait for it."""
+        is_ready = self._forker is not None and self._forker.is_ready
+        timeout_s = self._config.start_timeout_s
+        return min(_ANSWER_S, timeout_s) if is_ready else timeout_s
+
     def _start_forker(self, now_s: float) -> None:
+        command = self._command
         try:
-            self._forker = _Forker(self._command)
+            self._forker = Forker(command.command(), command.environment, command.cwd)
         except OSError:
-            self._failures_left = 0
+            self._failures_left -= 1
             self._start_waiting_plain(now_s)  # which will fail alike, and be told
 
     def _ask(self, now_s: float) -> None:
@@ -177,7 +179,7 @@ class Starter:
                     forker.ask(child)
                     self._asked.add(token)
 
-    def _hear(self, forker: _Forker, now_s: float) -> str | None:
+    def _hear(self, forker: Forker, now_s: float) -> str | None:
         """Do all that follows from what it says; why it is of no use any more, if so."""
         while True:
             try:
@@ -187,13 +189,11 @@ class Starter:
             if said is None:
                 self._ask(now_s)
                 return None
-            self._due_s = now_s + self._config.start_timeout_s
             if said.get("ready"):
                 forker.is_ready = True
             else:
                 self._answered(said, now_s)
-            if not self._waiting:
-                self._due_s = NEVER_S
+            self._due_s = now_s + self._patience_s() if self._waiting else NEVER_S
 
     def _answered(self, said: dict[str, Any], now_s: float) -> None:
         token = str(said.get("token"))
@@ -256,94 +256,3 @@ class Starter:
             self._failed(child, str(error), now_s)
         else:
             child.launched(popen.pid, now_s, self._oom.begin(popen.pid), popen)
-
-
-class _Forker:
-    """The forker, as its nanny holds it."""
-
-    def __init__(self, command: EngineCommand) -> None:
-        """Start it; `is_ready` once it says so.
-
-        Raises:
-            OSError: the command does not exist, or there are too many processes or files.
-        """
-        self.is_ready = False
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setblocking(False)
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
-        try:
-            self._popen = subprocess.Popen(
-                [
-                    *command.command(),
-                    *("--requests-fd", str(theirs.fileno())),
-                    *(() if command.cwd is None else ("--cwd", command.cwd)),
-                ],
-                cwd=command.cwd,
-                env=dict(command.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        except OSError:
-            self._socket.close()
-            self._stderr.close()
-            raise
-        finally:
-            theirs.close()
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._popen.pid
-
-    def fileno(self) -> int:
-        """Readable when it has said something, or is gone."""
-        return self._socket.fileno()
-
-    def ask(self, child: Child) -> None:
-        """Ask for `child`.
-
-        Raises:
-            BlockingIOError: it has not looked at what it was asked before.
-            OSError: it is gone.
-        """
-        request = json.dumps({"token": child.token}).encode()
-        socket.send_fds(self._socket, [request], child.ends.fds())
-
-    def hear(self) -> dict[str, Any] | None:
-        """What it says next; None if it has said all.
-
-        Raises:
-            OSError, ValueError: it is gone, or talks nonsense.
-        """
-        try:
-            message = self._socket.recv(_MESSAGE_BYTES_MAX)
-        except BlockingIOError:
-            return None
-        if not message:
-            raise OSError("it ended")
-        said = json.loads(message)
-        if not isinstance(said, dict):
-            raise ValueError(f"it said {said!r}")
-        return said
-
-    def end_text(self) -> str | None:
-        """How it ended; None while it lives."""
-        code = self._popen.poll()
-        return None if code is None else describe_end(code, 0)
-
-    def end(self) -> int:
-        """Make sure that it has ended; its exit code. What it had said can still be heard."""
-        self._popen.kill()
-        return self._popen.wait()
-
-    def close(self) -> str:
-        """Give back what it took, once it has ended; what it had said on stderr."""
-        self._socket.close()
-        self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, self._stderr.tell() - _TAIL_BYTES))
-        said = self._stderr.read().decode("utf-8", "replace")
-        self._stderr.close()
-        return said
