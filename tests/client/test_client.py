@@ -313,7 +313,8 @@ def test_downstream_is_asked_for_also_of_what_is_done_and_of_groups_with_a_node(
     client.cancel(group, downstream=True)
     wait_until(lambda: controller.of_type(m.Cancel))
     nodes = [*(future.node for future in group), group.node]
-    assert controller.of_type(m.Cancel) == [m.Cancel(nodes, queued_only=False, downstream=True)]
+    [cancel] = controller.of_type(m.Cancel)
+    assert (cancel.tasks, cancel.queued_only, cancel.downstream) == (nodes, False, True)
 
 
 def test_cancel_refuses_what_it_does_not_understand_and_sends_nothing(client, controller):

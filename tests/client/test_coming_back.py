@@ -91,7 +91,7 @@ def test_what_was_not_accepted_is_sent_again_in_order_and_nothing_twice(controll
     controller.deaf = True
     b = client.submit(double, b"x" * 100_000)
     wait_heard(controller, m.Submit, 2)
-    client._link.cancel([a.node])
+    client._link.cancel([a.node], False, False)
     wait_heard(controller, m.Cancel, 1)
     c = client.submit(double, 3)
     lost = wait_heard(controller, m.Submit, 3)[1:]
@@ -373,7 +373,7 @@ def test_a_future_says_pending_and_a_question_says_why_it_is_not_answered(
         f"{controller.address} does not answer; trying again for 60 s"
     )
     # And a wish to cancel is kept
-    monkeypatch.setattr("headway.client.client._CANCEL_WAIT_S", 0.05)
+    monkeypatch.setattr("headway.client.cancelling.WAIT_S", 0.05)
     assert future.cancel() is False
     controller.come_back()
     with pytest.raises(errors.TaskCancelled):

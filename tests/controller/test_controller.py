@@ -177,12 +177,12 @@ def test_a_cancel_is_told_to_the_engine_and_to_its_nanny_in_the_same_words(kit: 
     nanny, engine, client = kit.nanny(), kit.engine(), kit.client()
     first, second, waits = client.submit(3)
     engine.hear(m.Assigned)
-    client.say(m.Cancel([first, second, waits]))
+    client.say(m.Cancel(0, [first, second, waits]))
     assert [r.task for r in client.hear(m.Results).results] == [waits]
     assert engine.hear(m.StopTasks) == m.StopTasks([first, second])
     assert nanny.hear(m.InterruptTasks) == m.InterruptTasks("engine-token", [first, second])
     # And once only
-    client.say(m.Cancel([first, second, waits]))
+    client.say(m.Cancel(0, [first, second, waits]))
     assert engine.heard_all() == []
     assert nanny.heard_all() == []
 
@@ -194,7 +194,7 @@ def test_a_cancel_reaches_what_is_downstream_where_that_was_asked_for(kit: Kit):
     second.after = ev.ConditionSpec([first])
     client.submit_specs([second])
     client.hear(m.Accepted)
-    client.say(m.Cancel([first], downstream=True))
+    client.say(m.Cancel(0, [first], downstream=True))
     results = client.hear(m.Results).results
     assert [(r.task, r.state) for r in results] == [
         (first, TaskState.CANCELLED),
@@ -206,13 +206,13 @@ def test_a_cancelled_task_that_took_its_engine_along_is_cancelled_and_no_news_of
     nanny, engine, client = kit.nanny(), kit.engine(), kit.client()
     (task,) = client.submit()
     engine.hear(m.Assigned)
-    client.say(m.Cancel([task]))
+    client.say(m.Cancel(0, [task]))
     nanny.hear(m.InterruptTasks)
     end = EngineEnd("killed, since it ran on for 2 s", wanted=True)
     nanny.say(m.EngineDied("engine-token", end, task, True))
     kit.turn(until=lambda: kit.controller._deaths)
     kit.turn(after_s=loop._DEATH_DELAY_S)
-    (result,) = client.hear(m.Results).results  # and no Notice before it
+    (result,) = client.hear(m.Results, also=[m.Accepted]).results  # and no Notice before it
     assert result.state == TaskState.CANCELLED
     assert "was cancelled; engine e0 killed, since it ran on for 2 s" in result.problem.text
     assert client.heard_all() == []

@@ -87,6 +87,10 @@ def test_the_tasks_of_an_engine_that_sends_no_message_run_elsewhere(client, fram
     assert {engine.id for engine in client.engines()} == engines
 
 
+#: Of a process of this host that has ended: else it might come back, and would be waited for.
+HELLO = m.ClientHello(m.VERSION, "raw", 1 << 22, socket.gethostname())
+
+
 class RawPeer:
     """Speaks ZMTP by hand (RFC 23), so that it can announce a frame that it never sends."""
 
@@ -148,7 +152,7 @@ def raw_peer(client: headway.Client) -> Iterator[RawPeer]:
 def test_a_frame_above_the_limit_costs_the_connection_before_it_is_there(client, raw_peer, size):
     before = clients_of(client)
     # Given a client that was let in
-    raw_peer.say(bytes(codec.encode(m.ClientHello(m.VERSION, "raw"))[0]))
+    raw_peer.say(bytes(codec.encode(HELLO)[0]))
     assert isinstance(codec.to_client().decode([raw_peer.hear()]), m.Welcome)
     assert clients_of(client) == before + 1
     # When it announces a frame that is too large
@@ -161,7 +165,7 @@ def test_a_frame_above_the_limit_costs_the_connection_before_it_is_there(client,
 
 def test_a_connection_that_breaks_in_the_middle_of_a_frame_is_a_client_that_left(client, raw_peer):
     before = clients_of(client)
-    raw_peer.say(bytes(codec.encode(m.ClientHello(m.VERSION, "raw"))[0]))
+    raw_peer.say(bytes(codec.encode(HELLO)[0]))
     assert isinstance(codec.to_client().decode([raw_peer.hear()]), m.Welcome)
     raw_peer.announce(5_000)
     raw_peer.socket.close()

@@ -71,10 +71,9 @@ def assert_unharmed(client: headway.Client) -> None:
         [b"\xc1" * 100],
         [msgspec.msgpack.encode({"type": "client-hello"})],
         [msgspec.msgpack.encode(m.ClientHello(m.VERSION, "s"))[:-3]],
-        [msgspec.msgpack.encode(m.Ping())],
         [msgspec.msgpack.encode(m.ClientHello(m.VERSION, "s")), b"extra"],
     ],
-    ids=["text", "empty", "never-used", "no-fields", "truncated", "no-hello", "extra-frame"],
+    ids=["text", "empty", "never-used", "no-fields", "truncated", "extra-frame"],
 )
 def test_what_is_no_hello_is_refused_with_a_reason(client, frames):
     with Peer(client) as peer:
@@ -110,6 +109,14 @@ def test_a_welcomed_peer_that_breaks_the_protocol_loses_its_connection_alone(cli
         assert isinstance(peer.hear(), m.Refused)
         peer.say(*codec.encode(m.Ask(1, "engines")))
         assert peer.hear(within_s=0.3) is None
+    assert_unharmed(client)
+
+
+def test_a_peer_that_says_something_else_before_its_hello_is_asked_who_it_is(client):
+    with Peer(client) as peer:
+        peer.say(*codec.encode(m.Ping()))
+        assert isinstance(peer.hear(), m.WhoAreYou)
+        assert isinstance(peer.join(), m.Welcome)
     assert_unharmed(client)
 
 

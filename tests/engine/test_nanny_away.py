@@ -29,8 +29,10 @@ def wait_children(nanny, *, without=(), older_than_s=0.0):
     while True:
         found = [
             child
-            for child in psutil.Process(nanny.pid).children()
-            if child.pid not in without and child.create_time() < time.time() - older_than_s
+            for child in psutil.Process(nanny.pid).children(recursive=True)
+            if child.name() != "headway-forker"
+            and child.pid not in without
+            and child.create_time() < time.time() - older_than_s
         ]
         if found:
             return found

@@ -238,7 +238,7 @@ def test_the_warm_process_ends_with_a_nanny_that_stops(controller):
 
 def test_a_nanny_that_is_stopped_while_engines_are_on_their_way_leaves_none(controller):
     nanny = controller.start_nanny(8)
-    controller.wait_for(lambda: controller.nanny_identity)
+    controller.wait_for(lambda: psutil.Process(nanny.pid).children())  # it was welcomed
     controller.say(controller.nanny_identity, m.Bye())
     descendants = psutil.Process(nanny.pid).children(recursive=True)
     assert nanny.wait(WAIT_S) == 0

@@ -360,8 +360,9 @@ class Controller:
     def _on_heartbeat(self, peer: NannyPeer, message: m.Heartbeat, now: float) -> None:
         for vitals in message.engines:
             engine = self.peers.engines_by_token.get(vitals.token)
-            if engine is None or not engine.is_here:
+            if engine is None:
                 continue
+            # Also of one that is away: while its task holds the GIL it can't come back.
             engine.heard_at_s = now
             engine.rss_bytes = vitals.rss_bytes
             if vitals.task is not None and vitals.task != engine.running:
