@@ -230,3 +230,15 @@ def test_a_nanny_that_comes_back_tells_who_died_and_who_is_there(kit: Kit):
     kit.turn(1.0, until=lambda: not kit.has_engine(dead))
     assert not kit.has_engine(silent)
     assert kit.has_engine(alive)
+
+
+def test_a_nanny_that_comes_back_is_told_again_what_is_to_be_stopped(kit: Kit):
+    client, nanny, engine = kit.client(), kit.nanny(), kit.engine("alive")
+    (task,) = client.submit()
+    engine.hear(m.Assigned)
+    kit.controller.reception.is_away(kit.controller.peers.nannies["nanny-token"], kit.now)
+    client.say(m.Cancel(0, [task]))
+    engine.hear(m.StopTasks)
+    nanny.say(m.NannyHello(m.VERSION, "nanny-token", 1, "elsewhere", CLUSTER, ["alive"], [], 2))
+    nanny.hear(m.Welcome)
+    assert nanny.hear(m.InterruptTasks) == m.InterruptTasks("alive", [task])

@@ -205,7 +205,13 @@ class Reception:
         self._books.tell(ev.EngineResumed(peer.number), now)
         peer.functions.clear()
         peer.dropped_functions.clear()
-        to_stop = [task.id for task in record.assigned.values() if task.cancelled]
+        self._stop_again(peer)
+
+    def _stop_again(self, peer: EnginePeer) -> None:
+        """An engine, or the nanny that makes sure of it, may not have heard what is to be stopped.
+        To hear it twice changes nothing."""
+        assigned = self._books.scheduler.engines[peer.number].assigned
+        to_stop = [task.id for task in assigned.values() if task.cancelled]
         if to_stop:
             self._outbox.stop(peer.number, to_stop)
 
@@ -217,8 +223,11 @@ class Reception:
             return
         living = {*hello.engines, *(died.token for died in hello.died)}
         for peer in list(self._peers.engines.values()):
-            token = peer.hello.token
-            if peer.hello.nanny == hello.token and token not in living:
+            if peer.hello.nanny != hello.token:
+                continue
+            if peer.hello.token in living:
+                self._stop_again(peer)
+            else:
                 self._give_up(peer, "ended while its nanny had no connection", now)
 
     # --- refusals --------------------------------------------------------------------------------
