@@ -98,8 +98,9 @@ def test_a_client_that_was_given_up_hears_so_when_it_comes_back(kit: Kit):
     lose_connection(kit, client)
     kit.turn(WIRE.away_timeout_s + WIRE.heartbeat_s)
     client.socket = kit.peer("", codec.to_client(), client.identity).socket
-    client.say(client_hello())
-    assert "given up while it was away" in client.hear(m.Refused).reason
+    for _ in range(2):  # the first answer may have been lost
+        client.say(client_hello())
+        assert "given up while it was away" in client.hear(m.Refused).reason
 
 
 @pytest.mark.parametrize("role", ["client", "engine"])

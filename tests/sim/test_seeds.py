@@ -14,6 +14,9 @@ from headway.sim.run import run
 STORIES = {
     289: "a hello that came twice took back tasks that the engine was sent in between, so that "
     "they ran twice",
+    988: "a client that had been given up was told so once: that was lost, and it waited for ever",
+    2018: "the same, as another client's loss",
+    2381: "the same, with another cut",
 }
 
 

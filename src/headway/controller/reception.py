@@ -107,7 +107,7 @@ class Reception:
                 identity, f"a hello on a connection for results ({m.RESULTS_SUFFIX.decode()})"
             )
         elif hello.cluster and hello.cluster != self._cluster:
-            self.turn_away(
+            self._decline(
                 identity,
                 f"this is the cluster {self._cluster}, and no longer {hello.cluster}, to which "
                 "this peer belongs",
@@ -138,7 +138,7 @@ class Reception:
             self._compare_engines(hello, now)
         elif hello.cluster:
             role = "client" if isinstance(hello, m.ClientHello) else "engine"
-            self.turn_away(
+            self._decline(
                 identity,
                 f"this {role} was given up while it was away: what it asked for was dropped"
                 if role == "client"
@@ -149,7 +149,7 @@ class Reception:
             peer = ClientPeer(identity, number, hello, now)
             self._greet(peer, number, 0)
         elif self._peers.is_dead(hello.token):
-            self.turn_away(identity, "this engine has ended, as its nanny says")
+            self._decline(identity, "this engine has ended, as its nanny says")
         else:
             nanny = self._peers.nannies.get(hello.nanny)
             if nanny is not None:
@@ -231,6 +231,11 @@ class Reception:
                 self._give_up(peer, "ended while its nanny had no connection", now)
 
     # --- refusals --------------------------------------------------------------------------------
+
+    def _decline(self, identity: bytes, reason: str) -> None:
+        """Tell `identity` that it has no place here; as often as it says hello, since the answer
+        may be lost."""
+        self._send(identity, codec.encode(m.Refused(reason)))
 
     def turn_away(self, identity: bytes, reason: str) -> None:
         """Tell `identity` that it is not heard, and why; and hear it no more."""
