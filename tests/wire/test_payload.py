@@ -141,25 +141,6 @@ def test_classes_and_functions_of_the_main_program_arrive_by_value(tmp_path):
     assert function(point) == 42
 
 
-def test_a_class_that_comes_back_is_left_as_it_is_here():
-    # Given a class that is written by value, with a method of its own
-    class Local:
-        def method(self):
-            return factor
-
-    factor = 2
-    method = Local.method
-    written = payload.dump_result(Local(), "f")
-    # When it comes back, after a change here
-    Local.colour = "red"
-    factor = 3
-    back = payload.load_result(written)
-    # Then it is the same class, with the same method, which sees the change
-    assert type(back) is Local
-    assert Local.method is method
-    assert (back.method(), back.colour) == (3, "red")
-
-
 def test_a_subclass_of_a_plain_type_does_not_take_the_fast_path():
     class Celsius(float):
         pass
