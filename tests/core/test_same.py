@@ -127,7 +127,7 @@ WHOLE: list[tuple[str, Callable[[Scheduler], object]]] = [
     ("recalls", lambda s: s.recalls.put_back(Standing([], [], [(EngineId(1), 5)]), s.engines)),
     ("engines expected", lambda s: s.lanes.engines_expected([EngineId(9)])),
     ("the most that an engine may have had", lambda s: setattr(s, "load_max", 9.0)),
-    ("config", lambda s: setattr(s, "config", replace(s.config, seed=5))),
+    ("config", lambda s: setattr(s._life, "config", replace(s.config, seed=5))),
     ("task 1-99 is in the second alone", lambda s: s.tasks.setdefault(ev.task_id(1, 99))),
     ("task 1-1 is in the first alone", lambda s: s.tasks.pop(ev.task_id(1, 1))),
     (

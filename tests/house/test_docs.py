@@ -27,7 +27,7 @@ def test_the_page_of_the_command_line_is_what_the_verbs_say():
 
     assert page.exists(), "docs/cli.md is missing: run `make docs`"
     assert page.read_text(encoding="utf-8") == reference.reference(), (
-        "docs/cli.md differs from the verbs in cli/main.py: run `make docs`"
+        "docs/cli.md differs from the verbs in cli/verbs: run `make docs`"
     )
 
 
@@ -38,7 +38,7 @@ def test_every_verb_is_in_the_docs_and_shows_an_example(verb):
 
     assert f"## headway {verb}\n" in page, f"{verb} is not in docs/cli.md: run `make docs`"
     assert f"headway {verb}" in text.partition("Example")[2], (
-        f"end the docstring of {verb} in cli/main.py with an 'Example:' that can be copied"
+        f"end the docstring of {verb} in cli/verbs with an 'Example:' that can be copied"
     )
 
 

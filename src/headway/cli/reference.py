@@ -17,8 +17,8 @@ from headway.cli.main import app
 _HEAD = """\
 # The command line
 
-Generated from `headway/cli/main.py` by `make docs`; do not edit. `headway VERB --help` says the
-same, and `python -m headway` is `headway`.
+Generated from the functions in `headway/cli/verbs` by `make docs`; do not edit.
+`headway VERB --help` says the same, and `python -m headway` is `headway`.
 """
 
 

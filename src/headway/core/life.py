@@ -6,7 +6,8 @@ ends without recursion. A seat on an engine is taken in the step that decides it
 given back in the step that learns of its end. Every index that a step adds to is left in the
 step that undoes it, here, side by side.
 
-What this file must not know: events. Which step an event asks for is scheduler.py's to say.
+What this file must not know: events. Which step an event asks for is for client_events.py,
+engine_events.py and outcome_events.py to say.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Life:
     """The records of a scheduler, and the steps of a task's life."""
 
     def __init__(self, config: SchedulerConfig) -> None:
+        #: How tasks are placed. Its `hwm` may change: see Scheduler.set_hwm.
+        self.config = config
         self.tasks: dict[TaskId, Task] = {}
         self.groups: dict[TaskId, Group] = {}
         self.engines: dict[EngineId, Engine] = {}
