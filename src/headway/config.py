@@ -52,6 +52,10 @@ class WireConfig:
     #: What a client may have sent and not acknowledged; `submit` waits beyond it.
     window_tasks: int = 20_000
     window_bytes: int = 64 << 20
+    #: An acknowledgement waits so long for a message to travel with. One of its own for each
+    #: batch would wake its peer's threads just when the result is due: with two cores that is a
+    #: sixth of a round trip. Far below the time in which a client fills its window.
+    accept_after_s: float = 0.01
     #: Characters that tasks printed and that are on their way to a client. The rest is dropped
     #: while the client does not read; this much is some hundred thousand lines.
     output_chars_max: int = 16 << 20

@@ -154,10 +154,28 @@ def test_releases_are_sent_after_the_submits_that_were_made_before_them():
     b = session.submit(function(), b"", "b", inputs=[a])
     session.released.append(a)
     # When everything is sent
-    submit, release = sent(session)
-    # Then the Release comes behind
+    (submit,) = sent(session)
+    # Then its release rides in the same batch, which takes in the tasks first
     assert [t.id for t in submit.tasks] == [a, b]
-    assert (submit.batch, release) == (1, m.Release(2, [a]))
+    assert (submit.batch, submit.released) == (1, [a])
+
+
+def test_releases_ride_in_the_last_of_several_submits():
+    session = make_session(batch_tasks_max=2)
+    a = session.submit(function(), b"", "a")
+    for inputs in ([a], [a], [a]):
+        session.submit(function(), b"", "b", inputs=inputs)
+    session.released.append(a)
+    first, last = sent(session)
+    assert (first.released, last.released) == ([], [a])
+
+
+def test_releases_without_a_submit_are_a_batch_of_their_own():
+    session = make_session()
+    a = session.submit(function(), b"", "a")
+    sent(session)
+    session.released.append(a)
+    assert sent(session) == [m.Release(2, [a])]
 
 
 def test_controls_come_between_submits_and_releases():

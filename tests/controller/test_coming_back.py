@@ -177,7 +177,6 @@ def test_outcomes_that_come_twice_count_once_and_are_accepted_twice(kit: Kit):
     client, engine = kit.client(), kit.engine()
     client.submit()
     outcomes = ran(engine.hear(m.Assigned))
-    engine.is_engine = False
     for _ in range(2):
         engine.say(m.Outcomes(1, outcomes.outcomes))
         assert engine.hear(m.Accepted).batch == 1

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,27 @@ def test_a_batch_that_comes_again_is_acknowledged_and_changes_nothing(kit: Kit):
         client.submit_specs(specs, batch=1)
         assert client.hear(m.Accepted).batch == 1
     assert kit.controller.scheduler.statistics().submitted == 1
+
+
+def test_an_acknowledgement_travels_with_results_and_with_tasks(start_kit):
+    kit = start_kit(wire=replace(WIRE, accept_after_s=60.0))
+    client, engine = kit.client(), kit.engine()
+    client.submit()
+    engine.say(ran(engine.hear(m.Assigned)))
+    assert client.hear(m.Results).accepted == 1
+    client.submit()
+    assert engine.hear(m.Assigned).accepted == 1
+    assert not [said for said in client.heard_all() if isinstance(said, m.Accepted)]
+
+
+def test_an_acknowledgement_that_nothing_travels_with_comes_by_itself_in_time(start_kit):
+    kit = start_kit(wire=replace(WIRE, accept_after_s=0.25))
+    client = kit.client()
+    client.submit()
+    client.submit()
+    assert not [said for said in client.heard_all() if isinstance(said, m.Accepted)]
+    kit.turn(after_s=0.25)
+    assert client.hear(m.Accepted).batch == 2
 
 
 def test_a_gap_in_the_batches_means_that_a_connection_was_lost_and_the_client_is_asked(kit: Kit):

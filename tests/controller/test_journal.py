@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from headway.controller.entries import Record, Ticked, decode_record, encode_record, told
+from headway.controller.entries import (
+    SCHEMA_VERSION,
+    Record,
+    Ticked,
+    decode_record,
+    encode_record,
+    told,
+)
 from headway.controller.journal import FULL, NORMAL, Journal
 from headway.core import events as ev
 from headway.errors import JournalError
@@ -93,7 +100,7 @@ def test_a_journal_of_another_version_says_both_and_what_to_do(tmp_path):
     with sqlite3.connect(tmp_path / "j") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(JournalError, match="version 99; this one writes version 1"):
+    with pytest.raises(JournalError, match=f"version 99; this one writes version {SCHEMA_VERSION}"):
         Journal(tmp_path / "j", NORMAL)
 
 

@@ -115,13 +115,13 @@ class IoThread:
             self._check_life(line, heard)
             if watch is not None:
                 self._check_process(watch, line)
-            if not heard:
+            if heard < _HEARD_MAX:
                 self._sleep(line, watch)
 
     # --- hearing and sending --------------------------------------------------------------------
 
-    def _hear(self, line: Line) -> bool:
-        """Hear what has arrived; whether anything had."""
+    def _hear(self, line: Line) -> int:
+        """Hear what has arrived; how many messages. As many as _HEARD_MAX: there may be more."""
         heard = 0
         while heard < _HEARD_MAX and self._link.refusal is None:
             frames = line.receive()
@@ -134,7 +134,7 @@ class IoThread:
             heard += 1
         if heard:
             self._heard_at = time.monotonic()
-        return heard > 0
+        return heard
 
     def _send_waiting(self) -> None:
         if not self._presence.is_here:
@@ -185,7 +185,7 @@ class IoThread:
         if self._presence.is_here:
             self._presence.leave(time.monotonic() - self._heard_at)
 
-    def _check_life(self, line: Line, heard: bool) -> None:
+    def _check_life(self, line: Line, heard: int) -> None:
         presence = self._presence
         now = time.monotonic()
         passed_s = now - self._turned_at
@@ -295,10 +295,13 @@ class IoThread:
         raise errors.ConnectionLost(f"the controller ended the connection: {refused.reason}")
 
     def _on_accepted(self, accepted: m.Accepted) -> None:
-        with self._link.room:
-            self._link.session.accepted(accepted.batch)
-            self._link.room.notify_all()
+        self._accept(accepted.batch)
         self._presence.progress()
+
+    def _accept(self, batch: int) -> None:
+        with self._link.room:
+            self._link.session.accepted(batch)
+            self._link.room.notify_all()
 
     def _on_results(self, message: m.Results) -> None:
         if self._printer.holds_any:
@@ -312,6 +315,8 @@ class IoThread:
                 ends.append((future, result))
         self._presence.progress()
         settle(ends)
+        if message.accepted:
+            self._accept(message.accepted)
 
     def _on_answer(self, answer: m.Answer) -> None:
         with self._link.lock:

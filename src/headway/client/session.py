@@ -4,8 +4,8 @@ Rule 1: pure. No socket, thread, lock or clock: io.py holds a lock around the me
 say so, and sends what `take_messages` returns, in that order, on one connection.
 Rule 2: nodes enter the stream in the order of their ids, since the controller takes a node at
 or below the last one for a duplicate.
-Rule 3: a Release never overtakes a Submit that names its node: what was released is looked at
-before what was submitted, and sent after it.
+Rule 3: a release never overtakes a Submit that names its node: what was released is looked at
+before what was submitted, and sent with it or after it.
 Rule 4: Submit, Release and Cancel are batches, numbered in the order in which they are sent. Each
 is kept until it is accepted, so that after a loss the same stream goes on where the controller
 has it: `resend`, then `resume_messages`, then what waits.
@@ -80,7 +80,7 @@ class _Unacknowledged:
     tasks: int = 0
     bytes: int = 0
     last_node: int = 0
-    #: Of a Release or Cancel: the nodes and functions that it names.
+    #: The nodes and functions that it releases or cancels.
     names: int = 0
     keep: list[Any] = field(default_factory=list)
 
@@ -295,17 +295,20 @@ class Session(Generic[F]):
                 batch.groups.append(spec)  # type: ignore[arg-type]
             else:
                 batch.add(spec, function, self._known)  # type: ignore[arg-type]
+        step = self._wire.batch_tasks_max * 4
+        released = taken.released
+        if (batch.tasks or batch.groups) and not taken.cancelled and len(released) <= step:
+            batch.released, released = released, []
         if batch.tasks or batch.groups:
             self._close(batch, last, out)
-        step = self._wire.batch_tasks_max * 4
         for wish in dict.fromkeys(taken.cancelled.values()):
             wished = [task for task, its_wish in taken.cancelled.items() if its_wish == wish]
             for start in range(0, len(wished), step):
                 tasks = wished[start : start + step]
                 out.append(self._naming(m.Cancel(self._batch + 1, tasks, *wish), len(tasks)))
         out.extend((ask, ()) for ask in taken.asks)
-        for start in range(0, len(taken.released), step):
-            out.append(self._release(taken.released[start : start + step], []))
+        for start in range(0, len(released), step):
+            out.append(self._release(released[start : start + step], []))
         return out
 
     def _release(self, nodes: list[TaskId], functions: list[bytes]) -> Outgoing:
@@ -323,6 +326,7 @@ class Session(Generic[F]):
     def _close(self, batch: _BatchWriter, last: int, out: list[Outgoing]) -> None:
         self._batch += 1
         self._sent_node = last
+        self._names += len(batch.released)
         outgoing: Outgoing = (batch.message(self._batch), batch.large)
         self._unacknowledged.append(
             _Unacknowledged(
@@ -331,6 +335,7 @@ class Session(Generic[F]):
                 tasks=len(batch.tasks),
                 bytes=batch.window_bytes,
                 last_node=last,
+                names=len(batch.released),
                 keep=batch.keep,
             )
         )
@@ -438,6 +443,7 @@ class _BatchWriter:
         self.tasks: list[TaskSpec] = []
         self.functions: list[bytes] = []
         self.new_functions: dict[bytes, bytes] = {}
+        self.released: list[TaskId] = []
         self.keep: list[Any] = []
         #: What its nodes count in the window; and what its new functions weigh beside that.
         self.window_bytes = 0
@@ -475,7 +481,9 @@ class _BatchWriter:
         for spec in self.tasks:
             if len(spec.payload) > inline_bytes_max:  # type: ignore[arg-type]
                 spec.payload = place(spec.payload)  # type: ignore[arg-type]
-        return m.Submit(number, self.functions, self.groups, self.tasks, new_functions)
+        return m.Submit(
+            number, self.functions, self.groups, self.tasks, new_functions, self.released
+        )
 
     @property
     def large(self) -> Sequence[Buffer]:

@@ -191,6 +191,8 @@ class Ledger:
         ignored = counters.invalid + counters.duplicates
         handle(ev.Submitted(number, batch.functions, batch.groups, batch.tasks), now, out)
         ignored = counters.invalid + counters.duplicates - ignored
+        if batch.released:
+            handle(ev.Released(number, batch.released), now, out)
         if ignored:  # its client would wait for them for ever
             raise ProtocolError(
                 f"{ignored} of the {len(batch.tasks) + len(batch.groups)} nodes of batch "

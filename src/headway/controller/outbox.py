@@ -8,6 +8,7 @@ that peer. A peer that can't be reached is reported to the controller, never pas
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from operator import itemgetter
 from typing import Any, cast
 
@@ -50,8 +51,10 @@ class Outbox:
         self._greetings: list[tuple[Peer, Any]] = []
         #: What was printed, and what was dropped of it.
         self._printed: list[tuple[Peer, Any]] = []
-        #: Whose batches were taken in, up to which.
+        #: Whose batches were taken in, up to which, and they do not know yet; and when they are
+        #: told at the latest.
         self._accepted: dict[Peer, int] = {}
+        self.accept_at_s = inf
         #: Peers that could not be reached.
         self.unreachable: list[Peer] = []
         #: Tasks that no message can carry, and why.
@@ -69,8 +72,11 @@ class Outbox:
         """Send what was printed, before the results of the tasks that printed it."""
         self._printed.append((client, output))
 
-    def accept(self, peer: ClientPeer | EnginePeer, batch: int) -> None:
-        """Let `peer` know that its batches up to `batch` were taken in."""
+    def accept(self, peer: ClientPeer | EnginePeer, batch: int, now: float) -> None:
+        """Let `peer` know soon that its batches up to `batch` were taken in: with the next
+        message that can say so, or by itself."""
+        if not self._accepted:
+            self.accept_at_s = now + self._wire.accept_after_s
         self._accepted[peer] = batch
 
     def stop(self, engine: EngineId, tasks: list[TaskId]) -> None:
@@ -91,8 +97,8 @@ class Outbox:
             elif isinstance(command, DropFunction):
                 self._drop_function(command.digest)
 
-    def flush(self) -> None:
-        """Send all of it."""
+    def flush(self, now: float) -> None:
+        """Send all of it; acknowledgements by themselves only where it is time."""
         self._flush_said(self._greetings)
         self._flush_said(self._printed)
         for engine, tasks in self._assigned.items():
@@ -105,14 +111,16 @@ class Outbox:
             client = self._peers.clients.get(number)
             if client is not None and client.is_here:
                 self._send_results(client, deliveries)
-        for peer, batch in self._accepted.items():
-            self._said.append((peer, m.Accepted(batch)))
+        if now >= self.accept_at_s:
+            self._said += [(peer, m.Accepted(batch)) for peer, batch in self._accepted.items()]
+            self._accepted.clear()
+        if not self._accepted:
+            self.accept_at_s = inf
         self._flush_said(self._said)
         self._assigned.clear()
         self._recalled.clear()
         self._stopped.clear()
         self._delivered.clear()
-        self._accepted.clear()
 
     def flush_notices(self) -> None:
         """Send what is said to people, and nothing else of this turn."""
@@ -254,7 +262,8 @@ class Outbox:
                 if d.problem is not None:  # a text may have the last lines of several engines
                     size += len(d.problem.text) + len(d.problem.root_text)
                 results.append(m.Result(d.task, d.state, payload, d.engine, d.problem))
-            self._send_frames(client, encode(m.Results(results), batch.large))
+            accepted = self._accepted.pop(client, 0)
+            self._send_frames(client, encode(m.Results(results, accepted), batch.large))
 
     def _send_to(self, peer: Peer | None, message: Any) -> None:
         if peer is not None:

@@ -160,6 +160,8 @@ class SimClient:
         self._send_waiting()
 
     def _on_results(self, results: m.Results) -> None:
+        if results.accepted:
+            self.session.accepted(results.accepted)
         for result in results.results:
             if self.session.open.pop(result.task, None) is not None:
                 self._on_result(self, result)

@@ -155,6 +155,10 @@ class SimRouter:
         self._inbox.append(message)
         self._on_arrival()
 
+    def getsockopt(self, option: int) -> int:
+        assert option == zmq.EVENTS
+        return zmq.POLLIN if self._inbox else 0
+
     def recv_multipart(self, flags: int = 0) -> list[bytes]:
         if not self._inbox:
             raise zmq.Again

@@ -25,7 +25,7 @@ from headway.core.events import (
 from headway.core.problems import Problem
 
 #: Raised with every change of a message or of its meaning.
-VERSION = 2
+VERSION = 3
 
 #: An engine sends its results on a second connection, whose identity is its first's and this.
 RESULTS_SUFFIX = b"/out"
@@ -140,8 +140,9 @@ class Bye(Struct, tag="bye", frozen=True):
 class Submit(Struct, tag="submit"):
     """A batch of nodes, and the functions that they need and the controller has not seen.
 
-    Submit, Release and Cancel of one client are batches: they count up from 1, are answered by
-    an Accepted, and are sent again, until then, when the connection was lost.
+    Submit, Release and Cancel of one client are batches: they count up from 1, are acknowledged
+    (see Accepted), and are sent again, until then, when the connection was lost. `released` are
+    nodes that the client does not need any more once it has submitted these.
     """
 
     batch: int
@@ -149,6 +150,7 @@ class Submit(Struct, tag="submit"):
     groups: list[GroupSpec]
     tasks: list[TaskSpec]
     new_functions: dict[bytes, Payload | int] = {}
+    released: list[TaskId] = []
 
 
 class Release(Struct, tag="release", frozen=True):
@@ -205,7 +207,11 @@ class Shutdown(Struct, tag="shutdown", frozen=True):
 
 class Accepted(Struct, tag="accepted", frozen=True):
     """All batches of the peer up to `batch` are in the scheduler's hands, and, where there is a
-    journal, in it. To clients, and to engines that there was nothing else to say to."""
+    journal, in it.
+
+    The same is said by `accepted` in Results and Assigned, if it is not 0. This is sent where
+    none of those follows soon.
+    """
 
     batch: int
 
@@ -221,9 +227,10 @@ class Result(Struct, array_like=True):
 
 
 class Results(Struct, tag="results"):
-    """Ends of tasks, in the order in which they happened."""
+    """Ends of tasks, in the order in which they happened. `accepted`: see Accepted."""
 
     results: list[Result]
+    accepted: int = 0
 
 
 class Answer(Struct, tag="answer", frozen=True):
