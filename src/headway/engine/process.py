@@ -1,30 +1,28 @@
 """The engine process: a main thread that runs tasks, and a receiver that feeds it.
 
 Two connections, so that each has one owner: *commands* (the hello, and everything that is
-received) belongs to the receiver thread, which is heard also while a task runs; *results* (only
-sends) belongs to `Results` and its lock. The main thread waits without a timeout while there is
-nothing to run.
+received) belongs to whoever has the ears (ears.py): the receiver thread while a task runs, so
+that we hear also then, the main thread between short ones; *results* (only sends) belongs to
+`Results` and its lock. After a while without tasks nobody looks at anything until one comes.
 
-The controller may be away, at the start or later: the receiver tries to reach it for as long as
-the nanny lets us live, and nothing of that disturbs a task that runs.
+The controller may be away, at the start or later: who has the ears tries to reach it for as long
+as the nanny lets us live, and nothing of that disturbs a task that runs.
 
 The process ends by SIGTERM (from its nanny, or by a Bye), in the main thread and with
 everything sent; or at once, if its nanny is gone (lifeline.py), the wire is broken, or the
 controller does not want us.
 
 What this file must not know: how one task is run (runner.py), when results travel (results.py),
-how a controller that was away is found again (link.py).
+who hears (ears.py), how a controller that was away is found again (link.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import sys
 import threading
-import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +32,7 @@ import zmq
 from headway.config import EngineConfig, WireConfig
 from headway.core.events import Outcome
 from headway.engine import stack
+from headway.engine.ears import Ears
 from headway.engine.gate import Gate
 from headway.engine.lifeline import die
 from headway.engine.line import Route
@@ -51,10 +50,6 @@ from headway.wire.endpoint import read_connection_file
 #: Between threads that want to run Python. A tenth of a result's longest wait; the default of
 #: 5 ms would be all of it, where a task holds the interpreter.
 _SWITCH_INTERVAL_S = 0.0005
-#: The receiver waits so long at most: for news, and where there is no connection to wait for, so
-#: that it notices when the engine ends.
-_WAIT_MAX_S = 3600.0
-_BLIND_WAIT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +93,7 @@ class EngineProcess:
         self._link: Link[m.ToEngine] = Link(
             route, codec.to_engine(), self._make_hello, self._results.leave, self._on_welcome
         )
-        #: What the receiver waits for.
-        self._waited_for: tuple[int, ...] = ()
-        self._poll = select.poll()
+        self._ears = Ears(self._link, self._results, self._on_message)
         self._runner = Runner(
             self._gate, self._results.output, wire.frame_bytes_max, self._announce_deadline
         )
@@ -115,11 +108,13 @@ class EngineProcess:
         with contextlib.suppress(SystemExit):
             self._run_tasks()
         self._results.close()
+        self._ears.give()
         self._context.term()  # the receiver closes the sockets; what was sent last leaves
 
     def _run_tasks(self) -> None:
         gate, queue, results, run = self._gate, self._queue, self._results, self._runner.run
-        has_run = False
+        ears = self._ears
+        has_run = is_short = False
         while not gate.stopping:
             item = queue.begin()
             if item is None:
@@ -128,8 +123,11 @@ class EngineProcess:
                 if has_run:
                     gate.install()
                     has_run = False
-                self._wake.acquire()
+                self._await_tasks(is_short)
                 continue
+            is_short = results.is_short(item.function)
+            if not is_short:
+                ears.give()
             # The signals are taken back before a task that may be long, not after each: looking
             # at them costs as much as three short tasks.
             if results.before(item.function) and has_run:
@@ -137,6 +135,20 @@ class EngineProcess:
             results.add(run(item))
             has_run = True
             del item  # or its arguments stay in memory while nothing runs
+
+    def _await_tasks(self, is_short: bool) -> None:
+        """Wait until there may be something to run; after a short task with our own ears."""
+        if not is_short or not self._hear_until_called():
+            self._wake.acquire()
+
+    def _hear_until_called(self) -> bool:
+        try:
+            return self._ears.hear_until(self._is_called)
+        except HeadwayError as error:
+            die(f"the engine ends: {error}")
+
+    def _is_called(self) -> bool:
+        return len(self._queue) > 0 or self._gate.stopping
 
     def _take_over(self) -> None:
         """Make the process the engine's: signals, streams, forks."""
@@ -171,40 +183,23 @@ class EngineProcess:
     def _wake_main(self) -> None:
         with contextlib.suppress(RuntimeError):  # it was woken already
             self._wake.release()
+        if self._ears.main_hears:
+            self._ears.rouse()
 
     # --- the receiver thread ---------------------------------------------------------------------
 
     def _receive(self) -> None:
         # SIGTERM, SIGINT: for the main thread, or a call that blocks there is not cut short.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        link, results = self._link, self._results
         try:
-            while True:
-                now_s = time.monotonic()
-                message = link.hear(now_s)
-                if message is not None:
-                    self._on_message(message)
-                elif results.has_lost_connection():
-                    link.doubt(now_s)
-                else:
-                    self._wait_for_news(link.due_s() - now_s)
+            self._ears.listen()
         except zmq.ContextTerminated:
-            link.close()
-            results.close_connection()
+            self._link.close()
+            self._results.close_connection()
         except HeadwayError as error:
             die(f"the engine ends: {error}")
         except BaseException:  # a bug of ours: an engine that hears nothing must not stay
             die(f"the engine ends: its receiver failed\n{traceback.format_exc()}")
-
-    def _wait_for_news(self, wait_s: float) -> None:
-        fds = (*self._link.fds(), *self._results.fds())
-        if fds != self._waited_for:
-            self._waited_for = fds
-            self._poll = select.poll()
-            for fd in fds:
-                self._poll.register(fd, select.POLLIN)
-        wait_s = min(wait_s, _WAIT_MAX_S if fds else _BLIND_WAIT_S)
-        self._poll.poll(max(0, int(wait_s * 1000) + 1))
 
     def _make_hello(self, cluster: str, nth: int) -> m.EngineHello:
         """A hello, with the attempts that we have: all that are between their assignment and the
@@ -265,7 +260,8 @@ class EngineProcess:
                 for task in message.tasks
             ]
         )
-        self._wake_main()
+        if not self._ears.main_hears:
+            self._wake_main()
 
     def _on_stop_tasks(self, message: m.StopTasks) -> None:
         dropped, begun = self._queue.stop(message.tasks)

@@ -79,12 +79,16 @@ class Results:
             self._pending.append(outcome)
             self._pending_bytes += len(cast("bytes", outcome.payload))
 
+    def is_short(self, function: Function) -> bool:
+        """Whether tasks with `function` are known to end soon."""
+        return function.run_mean_s < self._config.short_task_s
+
     def before(self, function: Function) -> bool:
         """A task with `function` is about to begin: send what must not wait for its end.
 
         False if it will end so soon that everything may wait for it.
         """
-        is_short = function.run_mean_s < self._config.short_task_s
+        is_short = self.is_short(function)
         if not self._pending:
             return not is_short
         if (
