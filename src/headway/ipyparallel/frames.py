@@ -132,19 +132,19 @@ class Frames:
 
     def _checked(self, raw: Sequence[Frame]) -> tuple[list[bytes], int, list[bytes]]:
         """The identities, the place of the delimiter, and the four frames that are signed."""
-        idents: list[bytes] = []
-        for frame in raw[: _IDENTS_MAX + 1]:
-            content = frame if type(frame) is bytes else frame.bytes  # type: ignore[union-attr]
-            if content == DELIMITER:
-                break
-            idents.append(content)
-        else:
-            raise BadMessage("no delimiter", f"none of its {len(raw)} frames is <IDS|MSG>")
-        at = len(idents)
+        try:
+            at = raw.index(DELIMITER, 0, _IDENTS_MAX + 1)
+        except ValueError:  # a zmq.Frame equals no bytes
+            at = _find_delimiter(raw)
         if len(raw) < at + _FIXED:
             raise BadMessage("too few frames", f"{len(raw) - at} from the delimiter, not {_FIXED}")
-        signature, *fixed = [as_bytes(frame) for frame in raw[at + 1 : at + _FIXED]]
+        fixed: Any = raw[at + 2 : at + _FIXED]
+        header, parent, metadata, content = fixed
+        if not type(header) is type(parent) is type(metadata) is type(content) is bytes:
+            fixed = [as_bytes(frame) for frame in fixed]
+        idents = [frame if type(frame) is bytes else frame.bytes for frame in raw[:at]]
         if self._mac is not None:
+            signature = as_bytes(raw[at + 1])
             if not signature:
                 raise BadMessage("unsigned")
             if not hmac.compare_digest(self._sign(fixed), signature):
@@ -236,6 +236,15 @@ def _unpack_json(frame: bytes) -> Any:
         return msgspec.json.decode(frame)
     except UnicodeDecodeError:
         return msgspec.json.decode(frame.decode("utf-8", "replace"))
+
+
+def _find_delimiter(raw: Sequence[Frame]) -> int:
+    """The place of the delimiter among frames of any kind."""
+    try:
+        return [as_bytes(frame) for frame in raw[: _IDENTS_MAX + 1]].index(DELIMITER)
+    except ValueError:
+        text = f"none of its {len(raw)} frames is <IDS|MSG>"
+        raise BadMessage("no delimiter", text) from None
 
 
 def _require_msg_id(header: dict[str, Any], name: str) -> None:
