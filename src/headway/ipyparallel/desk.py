@@ -90,11 +90,15 @@ class Desk:
         self._unanswered: list[Sequence[Frame]] = []
         self._unsaid: list[Sequence[Frame]] = []
 
-    def start(self) -> None:
-        """Take the sockets over, and ask the Hub which engines there are."""
+    def start(self, copied_max: int) -> None:
+        """Take the sockets over, and ask the Hub which engines there are.
+
+        Parameters:
+            copied_max: see `Channel`, for what clients and engines send.
+        """
         owner, loop = self.owner, self.owner.loop
-        self._client = Channel(owner.client_stream, loop, self._turn)
-        self._engine = Channel(owner.engine_stream, loop, self._turn)
+        self._client = Channel(owner.client_stream, loop, self._busy_turn, copied_max)
+        self._engine = Channel(owner.engine_stream, loop, self._busy_turn, copied_max)
         self._monitor = Channel(owner.mon_stream, loop)
         notifier = Channel(owner.notifier_stream, loop, self._turn)
         query = Channel(owner.query_stream, loop, self._turn)
@@ -176,20 +180,31 @@ class Desk:
         self._turn()
 
     def _turn(self) -> None:
-        """Take in what waits, and again what came meanwhile; but the loop has other guests too."""
+        """Take in what waits on any channel, and do what is due."""
         if self._in_turn:
             return
-        self._round([entry for entry in self._inbox if entry[0].readable and self._takes(entry[0])])
+        self._round(self._waiting(self._inbox))
+        self._busy_turn()
+
+    def _busy_turn(self) -> None:
+        """Take in what clients and engines sent, and again what came meanwhile; but the loop has
+        other guests too. Of the other channels it sees every edge, since sends on them ask for a
+        turn."""
+        if self._in_turn:
+            return
         for _ in range(_ROUNDS_MAX):
-            # Of the others every edge is seen by the loop, since sends on them ask for a turn.
-            waiting = [entry for entry in self._busy if entry[0].readable and self._takes(entry[0])]
+            waiting = self._waiting(self._busy)
             if not waiting:
                 return
             self._round(waiting)
         self.wake()
 
-    def _takes(self, channel: Channel) -> bool:
-        return self.receiving or channel is not self._client
+    def _waiting(self, inbox: list[tuple[Channel, Handler]]) -> list[tuple[Channel, Handler]]:
+        """Those of `inbox` on which a message waits that may be taken in."""
+        waiting = [entry for entry in inbox if entry[0].readable]
+        if not self.receiving:
+            waiting = [entry for entry in waiting if entry[0] is not self._client]
+        return waiting
 
     def _round(self, waiting: Sequence[tuple[Channel, Handler]]) -> None:
         self._turn_at_s = self._clock()

@@ -45,6 +45,7 @@ from headway.ipyparallel.schemes import (
     twobin,
     weighted,
 )
+from headway.ipyparallel.sockets import COPIED_MAX, NONE_COPIED
 from ipyparallel import error as ipp_error
 
 __all__ = [
@@ -180,7 +181,8 @@ class TaskScheduler(SessionFactory):
             raise ValueError("scheme_name='pure' is a device of ZMQ: launch_scheduler runs it")
         if multiprocessing.parent_process() is not None:
             tune_garbage_collection()  # a controller's child has no other work
-        self._desk.start()
+        # A subclass may look at messages, and expects what ZMQStreams would give it.
+        self._desk.start(COPIED_MAX if type(self) is TaskScheduler else NONE_COPIED)
         self.log.info("headway's task scheduler started [%s, hwm=%d]", self.scheme_name, self.hwm)
 
     def close(self) -> None:

@@ -34,6 +34,8 @@ _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 #: A frame of more bytes is not copied: from here on that costs more than a zmq.Frame does.
 COPIED_MAX = 16_384
+#: In its place: no frame is copied.
+NONE_COPIED = -1
 
 
 class Unroutable(Exception):
@@ -48,7 +50,7 @@ class Channel:
         loop: calls `on_readable` when something may have come.
         on_readable: None for a socket that is never read. The descriptor of such a one stays
             readable once a peer has subscribed, and would keep the loop busy for nothing.
-        copied_max: frames of more bytes are received as zmq.Frame; -1 for all of them.
+        copied_max: frames of more bytes are received as zmq.Frame; NONE_COPIED for all of them.
     """
 
     def __init__(
