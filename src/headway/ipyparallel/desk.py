@@ -312,6 +312,7 @@ class Desk:
             if undelivered:
                 # Together, so that they keep their order; and before the next is placed.
                 self.fleet.undelivered(undelivered)
+            bridge.forget_names()
 
     def _assign(self, command: Assign) -> bool:
         """Send a job to an engine. False if that is out of reach."""

@@ -255,7 +255,7 @@ class Fleet:
         """The engine will not answer for `job`; `text` says why."""
         self._taken_from(job)
         job.reply = lost_reply(self._desk.frames, job, entry.uuid, text)
-        self._bridge.lost(job, self._desk.now())
+        self._bridge.lost(job, text, self._desk.now())
         # It may yet answer, as long as no other engine is given the task.
         job.engine, job.last_engine = None, entry.uuid
 
