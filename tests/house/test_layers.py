@@ -70,7 +70,7 @@ ROOMS = {
     "client": room("client interpreter core wire config errors", "msgspec zmq cloudpickle"),
     "doors": room("client doors errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
-        "ipyparallel core collector config errors",
+        "ipyparallel core collector interpreter config errors",
         "ipyparallel jupyter_client tornado traitlets zmq msgspec",
         forbidden=PICKLES,
         schedules=True,

@@ -25,7 +25,7 @@ EXPECTED = [
     r"killed engine \d, process \d+, under a task with no retry",
     r"killed engine \d, process \d+, under a task with one retry",
     r"  no retry: EngineError: .* died .*",
-    r"  the task after that one: ImpossibleDependency: .+",
+    r"  the task after that one: ImpossibleDependency: .+ ended with EngineError: .+",
     r"  one retry: it ran again on engine \d: done",
     r"2 engines are left, and made 100 squares",
 ]

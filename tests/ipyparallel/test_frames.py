@@ -6,6 +6,8 @@ else; and a message that is signed anew passes a session that has seen the first
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import pickle
 from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jupyter_client.session import Session
 
-from headway.ipyparallel.frames import DELIMITER, BadMessage, Frame, Frames, Message
+from headway.ipyparallel.frames import DELIMITER, BadMessage, Frame, Frames, Message, Signer
 
 KEY = b"a key of the whole cluster"
 PACKERS = ["json", "pickle", *(name for name in ("orjson", "msgpack") if find_spec(name))]
@@ -246,6 +248,20 @@ def test_dictionaries_that_changed_places_are_noticed() -> None:
     raw[4], raw[5] = raw[5], raw[4]
     with pytest.raises(BadMessage, match="wrong signature"):
         Frames(session).whole(raw)
+
+
+@pytest.mark.parametrize("scheme", ["md5", "sha256", "sha512", "sha3_256"])
+def test_a_signature_is_that_of_hmac_whatever_the_length_of_the_key(scheme: str) -> None:
+    digest = getattr(hashlib, scheme)
+    for length in (1, 63, 64, 65, 128, 129, 1000):
+        # given
+        key = bytes(n % 256 for n in range(length))
+        signer = Signer(key, digest)
+        for parts in ([b""], [b"one", b"two", b"", b"three" * 100]):
+            # when
+            signature = signer.sign(parts)
+            # then
+            assert signature.decode() == hmac.new(key, b"".join(parts), scheme).hexdigest()
 
 
 def test_another_key_or_scheme_or_no_signature_is_refused() -> None:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 import ipyparallel as ipp
+from headway.ipyparallel.launcher import HeadwayControllerLauncher
 from ipyparallel.cluster import launcher as ipp_launcher
 
 DEADLINE_S = 60.0
@@ -96,6 +97,20 @@ def test_cluster_with_controller_headway_runs_a_whole_program(home):
         with pytest.raises(ipp.RemoteError, match=r"EngineError.*died"):
             doomed.get(timeout=DEADLINE_S)
         assert sorted(view.map_sync(abs, range(-20, 0))) == list(range(1, 21))
+
+
+def test_files_of_the_user_do_not_pass_for_modules_that_the_controller_needs(home):
+    (home / "msgspec.py").write_text("raise SystemExit('the wrong msgspec')")
+    command = HeadwayControllerLauncher(work_dir=str(home)).controller_cmd
+    done = subprocess.run(
+        [*command, "--version"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ipp.__version__), done.stderr
 
 
 @pytest.mark.parametrize("curve", [False, True], ids=["hmac", "curve"])

@@ -3,8 +3,11 @@ is noticed: it ends as if its engine had died, or is tried again if it has retri
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from headway.ipyparallel.bridge import _NAMED_MAX as NAMED_MAX
 from tests.ipyparallel.kit import Kit
 
 GRACE_S = 5.0
@@ -48,6 +51,40 @@ def test_an_answer_for_a_later_task_shows_that_an_earlier_one_is_lost(kit):
     kit.answer("a", last)
     assert kit.outcome(last) == "ok"
     assert kit.where(kit.submit()) == ["a"]
+
+
+def test_those_that_depend_on_a_lost_task_are_told_its_msg_id_and_what_became_of_it(kit):
+    kit.engine("a")
+    lost = kit.submit()
+    next_one = kit.submit(after=[lost])
+    last = kit.submit(after=[next_one])
+    kit.unregister("a")
+    kit.pass_time(GRACE_S)
+
+    how = f"task {lost} ended with EngineError: engine a died while it had task {lost}"
+    assert kit.outcome(next_one) == kit.outcome(last) == "ImpossibleDependency"
+    assert kit.replies(next_one)[0].evalue == (
+        f"task {next_one} is impossible: after wants the task it names to succeed, but {how}"
+    )
+    assert kit.replies(last)[0].evalue.endswith(f"1 step further up: {how}")
+    assert next_one in kit.replies(last)[0].evalue
+
+
+def test_a_task_that_ended_long_ago_is_named_by_its_msg_id(kit):
+    kit.engine("a")
+    old, other = kit.submit(), kit.submit()
+    waits = kit.submit(after={"dependencies": [old, other], "all": False})
+    kit.answer("a", old, "error")
+    for _ in range(2 * NAMED_MAX + 100):
+        kit.answer("a", kit.submit())
+    kit.answer("a", other, "error")
+    kit.pass_time(GRACE_S)
+
+    assert kit.outcome(waits) == "ImpossibleDependency"
+    text = kit.replies(waits)[0].evalue
+    assert old in text or other in text
+    assert not re.search(r"\b\d+-\d+\b", text)
+    assert len(kit.scheduler._desk.bridge._ended) <= 4 * NAMED_MAX
 
 
 def test_a_lost_task_with_retries_is_sent_again_also_to_the_same_engine(kit):

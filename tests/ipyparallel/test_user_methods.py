@@ -4,9 +4,11 @@ they work on are true."""
 from __future__ import annotations
 
 import pytest
+import zmq
 
 from headway.core.commands import Assign
 from headway.ipyparallel.scheduler import TaskScheduler
+from headway.ipyparallel.sockets import COPIED_MAX
 from tests.ipyparallel.kit import Kit
 
 
@@ -215,3 +217,34 @@ def test_the_hub_hears_of_a_task_that_is_sent_by_a_direct_call(call):
         getattr(kit.scheduler, call)(bridge.jobs[waiting])
         assert kit.sent("a") == [running, waiting]
         assert kit.monitored() == [("tracktask", waiting)]
+
+
+def test_a_subclass_is_given_the_frames_that_it_would_have_of_a_stream():
+    kinds = []
+
+    class Curious(TaskScheduler):
+        def dispatch_submission(self, raw_msg):
+            idents, rest = self.session.feed_identities(raw_msg, copy=False)
+            kinds.extend(type(frame) for frame in (*idents, *rest))
+            super().dispatch_submission(raw_msg)
+
+    with Kit(scheduler_class=Curious) as kit:
+        kit.engine("a")
+        task, raw = kit.request()
+        kit.clients[b"client"].send_multipart(raw[1:])
+        kit.until(lambda: kit.sent("a") == [task])
+        kit.answer("a", task)
+        assert kit.outcome(task) == "ok"
+    assert zmq.Frame in kinds
+
+
+def test_large_buffers_travel_uncopied_and_whole():
+    with Kit() as kit:
+        kit.engine("a")
+        task, raw = kit.request()
+        large = bytes(COPIED_MAX + 1)
+        kit.clients[b"client"].send_multipart([*raw[1:], large, b"small"])
+        kit.until(lambda: kit.sent("a") == [task])
+        kept = kit.scheduler._desk.bridge.jobs[task].raw_msg
+        assert [type(frame) for frame in kept[-2:]] == [zmq.Frame, bytes]
+        assert kit.frames_sent[task][0][-2:] == [large, b"small"]

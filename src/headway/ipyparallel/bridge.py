@@ -32,8 +32,14 @@ from headway.ipyparallel.requests import PLAIN, Request, Wanted
 _IDLE_CLIENTS_MAX = 1_000
 #: A task or an engine, as the core's texts name it.
 _CORE_NAME = re.compile(r"\b(?:\d{1,9}-\d{1,13}|e\d{1,15})\b")
+#: So many tasks that ended last can be named in a text, and those that others wait for still.
+_NAMED_MAX = 1_000
 #: The one function of every task, as the core sees it: what it is travels in the buffers.
 _FUNCTION = b"apply"
+#: What is known of an exception, which travels in the reply; and what a job ends with whose engine
+#: does not answer.
+_ERROR = ev.ErrorInfo([], "")
+_LOST = "EngineError"
 
 
 class Job:
@@ -147,6 +153,9 @@ class Bridge:
         self.finished = FinishedIds(finished_max)
         self.engines = Engines()
         self._by_task: dict[ev.TaskId, Job] = {}
+        #: The msg_ids of jobs that have ended, in that order; and when there are too many.
+        self._ended: dict[ev.TaskId, str] = {}
+        self._ended_max = 2 * _NAMED_MAX
         self._clients: dict[bytes, _Client] = {}
         self._clients_made = 0
 
@@ -176,6 +185,8 @@ class Bridge:
 
     def in_words(self, text: str) -> str:
         """`text` of the core, with msg_ids and uuids where it names tasks and engines."""
+        # To the core a task whose engine was lost is one that raised: see `lost`.
+        text = text.replace(f" raised {_LOST}: ", f" ended with {_LOST}: ")
         return _CORE_NAME.sub(self._outer_name, text)
 
     def _outer_name(self, found: re.Match[str]) -> str:
@@ -183,8 +194,23 @@ class Bridge:
         if name.startswith("e"):
             entry = self.engines.by_id(ev.EngineId(int(name[1:])))
             return name if entry is None else entry.uuid.decode("utf-8", "replace")
-        job = self._by_task.get(ev.parse_task_id(name))
-        return name if job is None else job.msg_id
+        task = ev.parse_task_id(name)
+        job = self._by_task.get(task)
+        return self._ended.get(task, name) if job is None else job.msg_id
+
+    def forget_names(self) -> None:
+        """Those of jobs that ended long ago and that nothing waits for; between two batches of
+        commands, since the texts of one batch name tasks that end in it."""
+        ended, tasks = self._ended, self.core.tasks
+        if len(ended) <= self._ended_max:
+            return
+        oldest = len(ended) - _NAMED_MAX
+        self._ended = {
+            task: msg_id
+            for n, (task, msg_id) in enumerate(ended.items())
+            if n >= oldest or task in tasks
+        }
+        self._ended_max = 2 * len(self._ended)
 
     # --- submission -----------------------------------------------------------------------------
 
@@ -232,6 +258,7 @@ class Bridge:
         engine = task.engine if task is not None else None
         self.finished.add(job.msg_id, succeeded, engine)
         del self.jobs[job.msg_id], self._by_task[job.task_id]
+        self._ended[job.task_id] = job.msg_id
         client = self._clients[job.idents[0]]
         client.open -= 1
         for target in job.request.targets:
@@ -370,24 +397,24 @@ class Bridge:
 
     # --- outcomes -------------------------------------------------------------------------------
 
-    def outcome(self, job: Job, status: int, now: float) -> None:
+    def outcome(self, job: Job, status: int, now: float, error: ev.ErrorInfo = _ERROR) -> None:
         """The engine that has `job` answered: `status` is one of the core's (RAN, RAISED...)."""
         task = self.task(job)
         assert task is not None
         assert task.engine is not None
-        error = ev.ErrorInfo([], "") if status == ev.RAISED else None
-        outcome = ev.Outcome(task.id, task.attempt, status, b"", error=error)
+        about = error if status == ev.RAISED else None
+        outcome = ev.Outcome(task.id, task.attempt, status, b"", error=about)
         job.queued_at_s = now  # if it is to be tried again
         self.tell(ev.Finished(task.engine, [outcome]), now)
 
-    def lost(self, job: Job, now: float) -> None:
-        """The engine that has `job` will not answer for it: `job` failed, but may be tried again
-        there too. The engine drains from now on."""
+    def lost(self, job: Job, text: str, now: float) -> None:
+        """The engine that has `job` will not answer for it, for the reason in `text`: `job` failed,
+        but may be tried again there too. The engine drains from now on."""
         task = self.task(job)
         assert task is not None
         assert task.engine is not None
         self.tell(ev.EngineDraining(task.engine), now)
-        self.outcome(job, ev.RAISED, now)
+        self.outcome(job, ev.RAISED, now, ev.ErrorInfo([_LOST], text))
 
     def cancel(self, job: Job, now: float) -> None:
         """End `job`, which no engine has, as its client wants."""

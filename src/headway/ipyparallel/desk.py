@@ -1,7 +1,10 @@
 """What a task scheduler sends and hears: its sockets, its turns, its clock.
 
-A turn takes in all that waits, then places once, then sends. The order on the monitor is that of
-the protocol (intask, tracktask, outtask), since each is sent in the step that it tells of.
+A turn takes in all that waits, then places once, then sends: first the tasks to the engines, which
+idle without, then, in one go, the answers to the clients and what the monitor is told of it all.
+To wake ZMQ's own thread once for these costs less than to wake it for each. The order on the
+monitor is that of the protocol (intask, tracktask, outtask), since each is put there in the step
+that it tells of.
 
 Whatever a message, a command of the core or a method of the user's own leads to, the turn goes on:
 what raises is mentioned, and costs no other task anything.
@@ -83,14 +86,19 @@ class Desk:
         #: What is read, in this order, and who takes it; and the two that are sent to all the time.
         self._inbox: list[tuple[Channel, Handler]] = []
         self._busy: list[tuple[Channel, Handler]] = []
-        #: For the monitor, at the end of the round.
+        #: For clients and for the monitor, at the end of the round.
+        self._unanswered: list[Sequence[Frame]] = []
         self._unsaid: list[Sequence[Frame]] = []
 
-    def start(self) -> None:
-        """Take the sockets over, and ask the Hub which engines there are."""
+    def start(self, copied_max: int) -> None:
+        """Take the sockets over, and ask the Hub which engines there are.
+
+        Parameters:
+            copied_max: see `Channel`, for what clients and engines send.
+        """
         owner, loop = self.owner, self.owner.loop
-        self._client = Channel(owner.client_stream, loop, self._turn)
-        self._engine = Channel(owner.engine_stream, loop, self._turn)
+        self._client = Channel(owner.client_stream, loop, self._busy_turn, copied_max)
+        self._engine = Channel(owner.engine_stream, loop, self._busy_turn, copied_max)
         self._monitor = Channel(owner.mon_stream, loop)
         notifier = Channel(owner.notifier_stream, loop, self._turn)
         query = Channel(owner.query_stream, loop, self._turn)
@@ -172,20 +180,31 @@ class Desk:
         self._turn()
 
     def _turn(self) -> None:
-        """Take in what waits, and again what came meanwhile; but the loop has other guests too."""
+        """Take in what waits on any channel, and do what is due."""
         if self._in_turn:
             return
-        self._round([entry for entry in self._inbox if entry[0].readable and self._takes(entry[0])])
+        self._round(self._waiting(self._inbox))
+        self._busy_turn()
+
+    def _busy_turn(self) -> None:
+        """Take in what clients and engines sent, and again what came meanwhile; but the loop has
+        other guests too. Of the other channels it sees every edge, since sends on them ask for a
+        turn."""
+        if self._in_turn:
+            return
         for _ in range(_ROUNDS_MAX):
-            # Of the others every edge is seen by the loop, since sends on them ask for a turn.
-            waiting = [entry for entry in self._busy if entry[0].readable and self._takes(entry[0])]
+            waiting = self._waiting(self._busy)
             if not waiting:
                 return
             self._round(waiting)
         self.wake()
 
-    def _takes(self, channel: Channel) -> bool:
-        return self.receiving or channel is not self._client
+    def _waiting(self, inbox: list[tuple[Channel, Handler]]) -> list[tuple[Channel, Handler]]:
+        """Those of `inbox` on which a message waits that may be taken in."""
+        waiting = [entry for entry in inbox if entry[0].readable]
+        if not self.receiving:
+            waiting = [entry for entry in waiting if entry[0] is not self._client]
+        return waiting
 
     def _round(self, waiting: Sequence[tuple[Channel, Handler]]) -> None:
         self._turn_at_s = self._clock()
@@ -232,7 +251,7 @@ class Desk:
             while self.bridge.out:
                 self.perform()
                 self.guarded("placing", self._place)
-            self._tell_monitor()
+            self._flush()
         finally:
             self._in_turn = False
             self._set_timeout()
@@ -293,6 +312,7 @@ class Desk:
             if undelivered:
                 # Together, so that they keep their order; and before the next is placed.
                 self.fleet.undelivered(undelivered)
+            bridge.forget_names()
 
     def _assign(self, command: Assign) -> bool:
         """Send a job to an engine. False if that is out of reach."""
@@ -366,13 +386,8 @@ class Desk:
         self.monitor([b"outtask", *message])
 
     def to_client(self, message: Sequence[Frame]) -> None:
-        """Send to the client whose identity comes first."""
-        assert self._client is not None
-        try:
-            self._client.send(message)
-        except Unroutable:
-            # Its tasks go on, as with the stock scheduler; the Hub keeps their results.
-            self.complain("a client has gone, whose tasks go on", repr(message[0]))
+        """Send to the client whose identity comes first, when the engines have their tasks."""
+        self._unanswered.append(message)
 
     def to_engine(self, message: Sequence[Frame]) -> None:
         """Send to the engine whose identity comes first.
@@ -395,16 +410,26 @@ class Desk:
         return True
 
     def monitor(self, message: Sequence[Frame]) -> None:
-        """Let the Hub know, when clients and engines have been told."""
+        """Let the Hub know, when engines and clients have been told."""
         self._unsaid.append(message)
 
-    def _tell_monitor(self) -> None:
-        if not self._unsaid:
-            return
+    def _flush(self) -> None:
+        assert self._client is not None
         assert self._monitor is not None
-        unsaid, self._unsaid = self._unsaid, []
-        for message in unsaid:
-            try:
-                self._monitor.send(message)
-            except Exception as error:
-                self.failed("a message to the monitor", error)
+        if self._unanswered:
+            messages, self._unanswered = self._unanswered, []
+            for message in messages:
+                try:
+                    self._client.send(message)
+                except Unroutable:
+                    # Its tasks go on, as with the stock scheduler; the Hub keeps their results.
+                    self.complain("a client has gone, whose tasks go on", repr(message[0]))
+                except Exception as error:
+                    self.failed("an answer to a client", error)
+        if self._unsaid:
+            messages, self._unsaid = self._unsaid, []
+            for message in messages:
+                try:
+                    self._monitor.send(message)
+                except Exception as error:
+                    self.failed("a message to the monitor", error)

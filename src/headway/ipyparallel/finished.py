@@ -89,8 +89,8 @@ class FinishedIds:
 def _place_of(msg_id: str) -> tuple[_Place, int]:
     """The block of `msg_id`, and its entry there. The number of a block of its own is -1."""
     prefix, dash, digits = msg_id.rpartition("_")
-    if dash and digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS_MAX:
+    if dash and digits.isdecimal() and len(digits) <= _DIGITS_MAX:
         count = int(digits)
-        if digits[0] != "0" or (count == 0 and len(digits) == 1):
+        if str(count) == digits:  # written in no other way: no zero in front, no foreign digits
             return (prefix, count // _BLOCK), count % _BLOCK
     return (msg_id, -1), 0

@@ -144,12 +144,13 @@ class Fleet:
 
     def answered_job(self, message: Message) -> Job | None:
         """The job that a reply is about, if it may have come from that engine."""
-        desk = self._desk
         msg_id: str = message.parent["msg_id"]
-        uuid = message.idents[0] if message.idents else b""
+        idents = message.idents
+        uuid = idents[0] if idents else b""
         job = self._bridge.jobs.get(msg_id)
-        if job is not None and uuid in (job.engine, job.last_engine) and len(message.idents) > 1:
+        if job is not None and uuid in (job.engine, job.last_engine) and len(idents) > 1:
             return job
+        desk = self._desk
         entry = self._bridge.engines.get(uuid)
         if entry is not None and msg_id in entry.probes:
             self._is_past(entry, entry.probes[msg_id])
@@ -254,7 +255,7 @@ class Fleet:
         """The engine will not answer for `job`; `text` says why."""
         self._taken_from(job)
         job.reply = lost_reply(self._desk.frames, job, entry.uuid, text)
-        self._bridge.lost(job, self._desk.now())
+        self._bridge.lost(job, text, self._desk.now())
         # It may yet answer, as long as no other engine is given the task.
         job.engine, job.last_engine = None, entry.uuid
 

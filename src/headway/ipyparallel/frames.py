@@ -13,6 +13,7 @@ sockets, tasks, engines.
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,29 @@ class Message:
     at: int
 
 
+class Signer:
+    """HMAC (RFC 2104) with one key, for many short messages: the two hashes that it consists of are
+    begun once and copied, which takes half the time of a copy of hmac.HMAC.
+
+    Parameters:
+        digest: a constructor of hashlib.
+    """
+
+    def __init__(self, key: bytes, digest: Callable[..., Any]) -> None:
+        size = digest().block_size
+        block = (key if len(key) <= size else digest(key).digest()).ljust(size, b"\0")
+        self._inner = digest(bytes(byte ^ 0x36 for byte in block))
+        self._outer = digest(bytes(byte ^ 0x5C for byte in block))
+
+    def sign(self, parts: Iterable[bytes]) -> bytes:
+        """The signature of all parts, in hexadecimal digits."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(b"".join(parts))
+        outer.update(inner.digest())
+        digits: str = outer.hexdigest()
+        return digits.encode()
+
+
 def as_bytes(frame: Frame) -> bytes:
     """The content of a frame, however it was received."""
     return frame if type(frame) is bytes else frame.bytes  # type: ignore[union-attr]
@@ -71,15 +95,17 @@ class Frames:
         self._session_id = session.session
         self._username = session.username
         self._version = session.msg_header("")["version"]
-        self._mac: hmac.HMAC | None = session.auth
+        self._signer = Signer(session.key, session.digest_mod) if session.key else None
         self._count = 0
+        #: The second of the last message of ours, and how its date is written up to there.
+        self._second, self._date_to_second = -1.0, ""
         self._pack: Callable[[Any], bytes] = session.pack
-        self._unpack: Callable[[bytes], Any] = session.unpack
+        self._unpack: Callable[[Any], Any] = session.unpack
         if session.packer in _JSON_PACKERS:
             # Where a value is none of JSON's, the session's own packer knows what to do with it.
             self._pack = self._pack_json(session.pack)
         if session.unpacker in _JSON_PACKERS:
-            self._unpack = _unpack_json
+            self._unpack = msgspec.json.Decoder().decode
         self._empty = self._pack({})
         #: The metadata of the last request, packed and unpacked.
         self._metadata_frame, self._metadata = self._empty, self._dict("metadata", self._empty)
@@ -132,19 +158,19 @@ class Frames:
 
     def _checked(self, raw: Sequence[Frame]) -> tuple[list[bytes], int, list[bytes]]:
         """The identities, the place of the delimiter, and the four frames that are signed."""
-        idents: list[bytes] = []
-        for frame in raw[: _IDENTS_MAX + 1]:
-            content = frame if type(frame) is bytes else frame.bytes  # type: ignore[union-attr]
-            if content == DELIMITER:
-                break
-            idents.append(content)
-        else:
-            raise BadMessage("no delimiter", f"none of its {len(raw)} frames is <IDS|MSG>")
-        at = len(idents)
+        try:
+            at = raw.index(DELIMITER, 0, _IDENTS_MAX + 1)
+        except ValueError:  # a zmq.Frame equals no bytes
+            at = _find_delimiter(raw)
         if len(raw) < at + _FIXED:
             raise BadMessage("too few frames", f"{len(raw) - at} from the delimiter, not {_FIXED}")
-        signature, *fixed = [as_bytes(frame) for frame in raw[at + 1 : at + _FIXED]]
-        if self._mac is not None:
+        fixed: Any = raw[at + 2 : at + _FIXED]
+        header, parent, metadata, content = fixed
+        if not type(header) is type(parent) is type(metadata) is type(content) is bytes:
+            fixed = [as_bytes(frame) for frame in fixed]
+        idents = [as_bytes(frame) for frame in raw[:at]]
+        if self._signer is not None:
+            signature = as_bytes(raw[at + 1])
             if not signature:
                 raise BadMessage("unsigned")
             if not hmac.compare_digest(self._sign(fixed), signature):
@@ -153,7 +179,12 @@ class Frames:
 
     def _dict(self, name: str, frame: bytes) -> dict[str, Any]:
         try:
-            unpacked = self._unpack(frame)
+            try:
+                unpacked = self._unpack(frame)
+            except UnicodeDecodeError:
+                # A session of Jupyter writes the odd bytes of a file's name as they are, which is
+                # no UTF-8, and reads a replacement for them. A task must not be lost for its label.
+                unpacked = self._unpack(frame.decode("utf-8", "replace"))
         except Exception as error:  # a packer of the user's may raise anything
             raise BadMessage(f"garbled {name}", f"{type(error).__name__}: {error}") from None
         if type(unpacked) is not dict:
@@ -184,7 +215,7 @@ class Frames:
             "msg_type": msg_type,
             "username": self._username,
             "session": self._session_id,
-            "date": datetime.now(UTC).isoformat(),
+            "date": self._date(),
             "version": self._version,
         }
         pack, empty = self._pack, self._empty
@@ -211,11 +242,15 @@ class Frames:
         return [*raw[: at + 1], self._sign(fixed), *fixed, *raw[at + _FIXED :]]
 
     def _sign(self, fixed: Sequence[bytes]) -> bytes:
-        if self._mac is None:
-            return b""
-        mac = self._mac.copy()
-        mac.update(b"".join(fixed))
-        return mac.hexdigest().encode()
+        return b"" if self._signer is None else self._signer.sign(fixed)
+
+    def _date(self) -> str:
+        """Now, as isoformat writes it."""
+        second, fraction = divmod(time.time(), 1)
+        if second != self._second:
+            self._second = second
+            self._date_to_second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._date_to_second}.{int(fraction * 1e6):06d}+00:00"
 
     def _pack_json(self, fallback: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
         encode = msgspec.json.Encoder().encode
@@ -229,13 +264,13 @@ class Frames:
         return pack
 
 
-def _unpack_json(frame: bytes) -> Any:
-    """A session of Jupyter writes the odd bytes of a file's name as they are, which is no UTF-8,
-    and reads a replacement for them. A task must not be lost for its label."""
+def _find_delimiter(raw: Sequence[Frame]) -> int:
+    """The place of the delimiter among frames of any kind."""
     try:
-        return msgspec.json.decode(frame)
-    except UnicodeDecodeError:
-        return msgspec.json.decode(frame.decode("utf-8", "replace"))
+        return [as_bytes(frame) for frame in raw[: _IDENTS_MAX + 1]].index(DELIMITER)
+    except ValueError:
+        text = f"none of its {len(raw)} frames is <IDS|MSG>"
+        raise BadMessage("no delimiter", text) from None
 
 
 def _require_msg_id(header: dict[str, Any], name: str) -> None:

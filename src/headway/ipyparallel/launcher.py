@@ -4,10 +4,12 @@ find by its entry point: ipyparallel's local one, with another command.
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 from ipyparallel.cluster.launcher import LocalControllerLauncher
 from traitlets import default
+
+from headway.interpreter import module_command
 
 
 class HeadwayControllerLauncher(LocalControllerLauncher):  # type: ignore[misc]  # no type hints
@@ -18,4 +20,4 @@ class HeadwayControllerLauncher(LocalControllerLauncher):  # type: ignore[misc] 
 
     @default("controller_cmd")
     def _default_controller_cmd(self) -> list[str]:
-        return [sys.executable, "-m", "headway.ipyparallel.app"]
+        return module_command("headway.ipyparallel.app", cwd=Path(self.work_dir))

@@ -35,7 +35,7 @@ from headway.ipyparallel.desk import Desk
 from headway.ipyparallel.frames import Message
 from headway.ipyparallel.launch import launch_scheduler
 from headway.ipyparallel.lists import EngineLists
-from headway.ipyparallel.requests import BadRequest, read
+from headway.ipyparallel.requests import PLAIN, BadRequest, read
 from headway.ipyparallel.schemes import (
     BY_NAME,
     Scheme,
@@ -45,6 +45,7 @@ from headway.ipyparallel.schemes import (
     twobin,
     weighted,
 )
+from headway.ipyparallel.sockets import COPIED_MAX, NONE_COPIED
 from ipyparallel import error as ipp_error
 
 __all__ = [
@@ -180,7 +181,8 @@ class TaskScheduler(SessionFactory):
             raise ValueError("scheme_name='pure' is a device of ZMQ: launch_scheduler runs it")
         if multiprocessing.parent_process() is not None:
             tune_garbage_collection()  # a controller's child has no other work
-        self._desk.start()
+        # A subclass may look at messages, and expects what ZMQStreams would give it.
+        self._desk.start(COPIED_MAX if type(self) is TaskScheduler else NONE_COPIED)
         self.log.info("headway's task scheduler started [%s, hwm=%d]", self.scheme_name, self.hwm)
 
     def close(self) -> None:
@@ -272,27 +274,29 @@ class TaskScheduler(SessionFactory):
     def dispatch_submission(self, raw_msg: list[Any]) -> None:
         """Dispatch a submission to the appropriate handlers: relayed to the Hub's monitor, read,
         checked, and saved until it can run."""
-        message = self._desk.read("task", self._desk.frames.request, raw_msg)
+        desk = self._desk
+        message = desk.read("task", desk.frames.request, raw_msg)
         if message is None:
             return
+        header = message.header
         if not message.idents:
-            self._desk.complain("a task without a route back", repr(message.header))
+            desk.complain("a task without a route back", repr(header))
             return
-        kind = message.header.get("msg_type")
+        kind = header.get("msg_type")
         if kind == "cancel_request":
-            cancel(self._desk, raw_msg)
-            self._desk.settle()
+            cancel(desk, raw_msg)
+            desk.settle()
             return
-        msg_id: str = message.header["msg_id"]
+        msg_id: str = header["msg_id"]
         if kind not in _TASK_TYPES:
-            self._desk.complain(f"a request of the unknown type {kind!r}", msg_id)
+            desk.complain(f"a request of the unknown type {kind!r}", msg_id)
             return
-        if msg_id in self._desk.bridge.jobs or msg_id in self._desk.bridge.finished:
-            self._desk.complain("a task that came twice", msg_id)
+        if msg_id in desk.bridge.jobs or msg_id in desk.bridge.finished:
+            desk.complain("a task that came twice", msg_id)
             return
-        self._desk.monitor([b"intask", *raw_msg])
+        desk.monitor([b"intask", *raw_msg])
         self._take(msg_id, raw_msg, message)
-        self._desk.settle()
+        desk.settle()
 
     def _take(self, msg_id: str, raw_msg: list[Any], message: Message) -> None:
         """Make a job of a request, and save it; or reply why not."""
@@ -301,8 +305,10 @@ class TaskScheduler(SessionFactory):
         try:
             request = read(metadata)
         except BadRequest as bad:
-            request, why = read({}), str(bad)
-        targets = {target.encode("utf8", "replace") for target in request.targets}
+            request, why = PLAIN, str(bad)
+        targets: set[bytes] = set()
+        if request.targets:
+            targets = {target.encode("utf8", "replace") for target in request.targets}
         job = Job(
             msg_id, raw_msg, message.idents, message, message.header, metadata,
             targets, request.after, request.follow, request.timeout_s,
@@ -312,19 +318,23 @@ class TaskScheduler(SessionFactory):
             job.why = "ValueError"
             self._desk.bridge.refuse(job, why, self._desk.now())
             return
-        saved = self._desk.guarded("save_unmet", self.save_unmet, job)
-        if not saved and msg_id not in self._desk.bridge.jobs:
+        if self._desk.guarded("save_unmet", self.save_unmet, job):
+            return
+        if msg_id not in self._desk.bridge.jobs:
             job.why = "RuntimeError"
             text = f"task {msg_id} could not be taken in: see the scheduler's log"
             self._desk.bridge.refuse(job, text, self._desk.now())
 
     def save_unmet(self, job: Job) -> None:
         """Save a job until its dependencies are met and an engine has room."""
+        desk = self._desk
         try:
-            self._desk.bridge.submit(job, self._desk.now())
-            self._desk.fleet.expect(job)
+            desk.bridge.submit(job, desk.now())
         except UnknownDependency as unknown:
-            self._desk.bridge.refuse(job, str(unknown), self._desk.now())
+            desk.bridge.refuse(job, str(unknown), desk.now())
+            return
+        if job.targets:
+            desk.fleet.expect(job)
 
     def job_timeout(self, job: Job) -> None:
         """A job's timeout has passed: if it still waits, it fails with a TaskTimeout."""
@@ -405,10 +415,11 @@ class TaskScheduler(SessionFactory):
             desk.settle()  # it may have freed its engine
             return
         engine = message.idents[0]
-        if job.engine == engine:  # not one that was given up
+        if self.lists is not None and job.engine == engine:  # not one that was given up
             self.engine_freed(engine)
-        status = message.metadata.get("status", "no status")
-        if not message.metadata.get("dependencies_met", True):
+        metadata = message.metadata
+        status = metadata.get("status", "no status")
+        if not metadata.get("dependencies_met", True):
             self._handle("handle_unmet_dependency", job, message.idents, message.parent)
         elif status == "aborted":
             job.reply = raw_msg

@@ -6,8 +6,8 @@ send may swallow one, so whoever is done with a turn asks `readable` of each cha
 sleeps.
 
 pyzmq's own methods for messages of several parts are loops in Python over a method in Python
-over the one in C; here the one in C is called. Frames are received as zmq.Frame, and sent on
-without a copy.
+over the one in C; here the one in C is called. A frame is received as bytes, which are cheaper to
+look at and to send on; a large one as zmq.Frame, which is sent on without a copy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import zmq
 import zmq.backend
 from tornado.ioloop import IOLoop
 
-from headway.ipyparallel.frames import Frame
+from headway.ipyparallel.frames import Frame, as_bytes
 
 _SEND: Any = zmq.backend.Socket.send
 _RECV: Any = zmq.backend.Socket.recv
@@ -32,6 +32,10 @@ _DONTWAIT = int(zmq.DONTWAIT)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
+#: A frame of more bytes is not copied: from here on that costs more than a zmq.Frame does.
+COPIED_MAX = 16_384
+#: In its place: no frame is copied.
+NONE_COPIED = -1
 
 
 class Unroutable(Exception):
@@ -46,12 +50,18 @@ class Channel:
         loop: calls `on_readable` when something may have come.
         on_readable: None for a socket that is never read. The descriptor of such a one stays
             readable once a peer has subscribed, and would keep the loop busy for nothing.
+        copied_max: frames of more bytes are received as zmq.Frame; NONE_COPIED for all of them.
     """
 
     def __init__(
-        self, stream: Any, loop: IOLoop, on_readable: Callable[[], None] | None = None
+        self,
+        stream: Any,
+        loop: IOLoop,
+        on_readable: Callable[[], None] | None = None,
+        copied_max: int = COPIED_MAX,
     ) -> None:
         self.socket: zmq.Socket[Any] = getattr(stream, "socket", stream)
+        self._copied_max = copied_max
         self._send = _SEND.__get__(self.socket)
         self._receive = _RECV.__get__(self.socket)
         self._loop = loop
@@ -84,17 +94,17 @@ class Channel:
         """Whether a message can be sent without waiting."""
         return bool(_GET(self.socket, _EVENTS) & _POLLOUT)
 
-    def receive(self) -> list[zmq.Frame] | None:
+    def receive(self) -> list[Frame] | None:
         """The next message, None if none waits."""
-        receive = self._receive
+        receive, copied_max = self._receive, self._copied_max
         try:
             frame = receive(_DONTWAIT, False)
         except zmq.Again:
             return None
-        message = [frame]
+        message = [frame.bytes if len(frame) <= copied_max else frame]
         while frame.more:
             frame = receive(0, False)
-            message.append(frame)
+            message.append(frame.bytes if len(frame) <= copied_max else frame)
         return message
 
     def send(self, message: Sequence[Frame]) -> None:
@@ -103,17 +113,18 @@ class Channel:
         Raises:
             Unroutable: see `route_strictly`. Nothing was sent.
         """
+        # pyzmq copies bytes, and no zmq.Frame.
         send = self._send
         first, *middle, last = message
         try:
-            send(first, _SNDMORE, type(first) is bytes)
+            send(first, _SNDMORE)
         except zmq.ZMQError as error:
             if error.errno == errno.EHOSTUNREACH:
                 raise Unroutable from None
             raise
         for frame in middle:
-            send(frame, _SNDMORE, type(frame) is bytes)
-        send(last, 0, type(last) is bytes)
+            send(frame, _SNDMORE)
+        send(last)
 
     def close(self) -> None:
         """Leave the loop and close the socket."""
@@ -148,7 +159,7 @@ class Watch:
 
     def _read(self) -> None:
         while (message := self._channel.receive()) is not None:
-            event, _ = _EVENT.unpack(message[0].bytes)
+            event, _ = _EVENT.unpack(as_bytes(message[0]))
             self._on_event(event)
 
     def close(self) -> None:
