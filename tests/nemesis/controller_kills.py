@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import headway
+from tests.nemesis.cluster import Cluster
 
 WIDTH = 50
 _START_TIMEOUT_S = 60.0
@@ -39,48 +38,6 @@ class Findings:
     engines_after: list[int]
     runs: int
     wall_s: float
-
-
-class Cluster:
-    """`headway start` with a journal, and again. Must be closed."""
-
-    def __init__(self, directory: Path, engines: int, durability: str = "normal") -> None:
-        self.connection = directory / "connection.json"
-        self.log = (directory / "log").open("ab")
-        self._command = [
-            *(sys.executable, "-m", "headway", "start", "-n", str(engines)),
-            *("--journal", str(directory / "journal.db"), "--durability", durability),
-            *("--connection", str(self.connection)),
-        ]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the controller, and wait until it listens."""
-        self.process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log
-        )
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if b"stop it with" in line:
-                return
-        raise RuntimeError(f"it did not start: {Path(self.log.name).read_text()}")
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def close(self) -> None:
-        """Stop it, and its nanny and engines with it."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(30)
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-        self.log.close()
 
 
 def leaf(number: int, runs: str, task_s: float) -> int:

@@ -1,0 +1,22 @@
+"""`headway`, whose controller gives up sooner who is silent or away: a nemesis can't wait for
+minutes each time. Peers are told the times by their Welcome.
+
+    python -m tests.nemesis.impatient start ...
+"""
+
+from __future__ import annotations
+
+import functools
+
+from headway.cli.main import app
+from headway.config import WireConfig
+from headway.controller import serve
+
+HEARTBEAT_TIMEOUT_S = 4.0
+AWAY_TIMEOUT_S = 8.0
+
+if __name__ == "__main__":
+    serve.WireConfig = functools.partial(  # type: ignore[misc, assignment]
+        WireConfig, heartbeat_timeout_s=HEARTBEAT_TIMEOUT_S, away_timeout_s=AWAY_TIMEOUT_S
+    )
+    app(prog_name="headway")
