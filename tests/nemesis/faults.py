@@ -36,6 +36,8 @@ GENTLE = frozenset(
     | {("stop", "client"), ("stop", "engine")}
     | {(kind, "clients") for kind in NETWORK_FAULTS}
 )
+#: Targets whose faults a client feels itself, be it alone.
+CLIENTS_SIDE = frozenset({"client", "clients", "host of clients", "host of the controller"})
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Plan:
     @property
     def may_cut_off(self) -> bool:
         """Whether a client may be away for so long that it is given up, or is alone and silent."""
-        away_s = sum(f.for_s for f in self.faults if f.target in ("client", "clients"))
+        away_s = sum(f.for_s for f in self.faults if f.target in CLIENTS_SIDE)
         return away_s > self.heartbeat_timeout_s / 2
 
     @property

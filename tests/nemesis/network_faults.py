@@ -3,14 +3,9 @@ their engines. One function for each kind, which does it, and returns what ends 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.nemesis.faults import Fault
 from tests.nemesis.process_faults import Undo, nothing
 from tests.relay import DOWN, UP, Relay
-
-if TYPE_CHECKING:
-    from tests.nemesis.rounds import World
 
 
 def cut(fault: Fault, relay: Relay) -> Undo:
@@ -78,8 +73,3 @@ DOES = {
     "replay": replay,
     "half-open": half_open,
 }
-
-
-def do(fault: Fault, world: World) -> Undo:
-    """Do it to the relay that `fault` means."""
-    return DOES[fault.kind](fault, world.relays[fault.target])

@@ -1,5 +1,5 @@
 """Faults of processes: killed, or stopped for a while. One function for each kind, which does it,
-and returns what ends it."""
+and returns what ends it; None if there was nobody to do it to."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def nothing() -> None:
     """There is nothing to end."""
 
 
-def kill(fault: Fault, world: World) -> Undo:
+def kill(fault: Fault, world: World) -> Undo | None:
     """SIGKILL; a controller or a nanny is started again."""
     if fault.target == "engine":
-        for victim in _engines(fault, world):
+        victims = _engines(fault, world)
+        for victim in victims:
             victim.kill()
-        return nothing
+        return nothing if victims else None
     process = _process(fault, world)
     if process is None:
-        return nothing
+        return None
     process.kill()
     if fault.target == "client":
         world.killed_clients.append(process)
@@ -50,7 +51,7 @@ def kill_starting(fault: Fault, world: World) -> Undo:
     return lambda: _start_again(world.cluster)
 
 
-def stop(fault: Fault, world: World) -> Undo:
+def stop(fault: Fault, world: World) -> Undo | None:
     """SIGSTOP, and SIGCONT."""
     if fault.target == "engine":
         victims = _engines(fault, world)
@@ -60,6 +61,8 @@ def stop(fault: Fault, world: World) -> Undo:
     else:
         process = _process(fault, world)
         victims = [psutil.Process(process.pid)] if process is not None else []
+    if not victims:
+        return None
     for victim in victims:
         victim.send_signal(signal.SIGSTOP)
 

@@ -7,6 +7,7 @@ What this file must not know: how one fault is done, and what is right.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -16,12 +17,11 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-import headway
-from headway import errors
 from headway.wire.endpoint import read_connection_file
 from tests.nemesis import network_faults, process_faults, tasks
 from tests.nemesis.checks import Excuses, Judge
@@ -54,6 +54,8 @@ class World:
         self.clients: list[Process] = []
         self.killed_clients: list[Process] = []
         self.relays: dict[str, Relay] = {}
+        self.client_prefix: list[str] = []
+        self.client_connection = self.directory / "connection.json"
         self.cluster = Cluster(
             self.directory,
             0 if plan.is_spread else 3,
@@ -65,22 +67,13 @@ class World:
     def begin(self) -> None:
         """Start everything, and wait until all clients are there."""
         self.cluster.start()
-        address = read_connection_file(self.cluster.connection).address
-        for name in ("clients", "nannies") if self.plan.is_spread else ("clients",):
-            own = f"ipc://{self.directory}/{name}.sock"
-            self.relays[name] = Relay(address, *([] if self.plan.is_spread else [own]))
-        if self.plan.is_spread:
-            far = self.cluster.connection_through(self.relays["nannies"].address, "nannies")
-            for connection in (self.cluster.connection, far):
-                log = self.directory / f"nanny{len(self.nannies)}.log"
-                self.nannies.append(Nanny(connection, _ENGINES_A_NANNY, log, env=self.env))
-                self.nannies[-1].start()
-        through = self.cluster.connection_through(self.relays["clients"].address, "clients")
+        self.connect()
         for seed in self.plan.story_seeds:
             plan = self.plan
             command = [
-                *(sys.executable, "-m", "tests.nemesis.workload", str(through), str(seed)),
-                *(str(plan.tasks), str(plan.task_s), str(plan.faults_s * 0.7)),
+                *self.client_prefix,
+                *(sys.executable, "-m", "tests.nemesis.workload", str(self.client_connection)),
+                *(str(seed), str(plan.tasks), str(plan.task_s), str(plan.faults_s * 0.7)),
                 *(self.runs_of(seed), str(self.report_of(seed))),
             ]
             log = self.directory / f"client{seed}.log"
@@ -90,6 +83,34 @@ class World:
             lambda: all(map(tasks.read_runs, map(self.runs_of, self.plan.story_seeds))),
             "the first tasks",
         )
+
+    def connect(self) -> None:
+        """Put relays before the controller, and start the nannies of other hosts."""
+        address = read_connection_file(self.cluster.connection).address
+        for name in ("clients", "nannies") if self.plan.is_spread else ("clients",):
+            own = f"ipc://{self.directory}/{name}.sock"
+            self.relays[name] = Relay(address, *([] if self.plan.is_spread else [own]))
+        if self.plan.is_spread:
+            far = self.cluster.connection_through(self.relays["nannies"].address, "nannies")
+            for connection in (self.cluster.connection, far):
+                self.start_nanny(connection)
+        near = self.relays["clients"].address
+        self.client_connection = self.cluster.connection_through(near, "clients")
+
+    def start_nanny(self, connection: Path, prefix: Sequence[str] = ()) -> None:
+        """One more nanny, started by hand."""
+        log = self.directory / f"nanny{len(self.nannies)}.log"
+        self.nannies.append(Nanny(connection, _ENGINES_A_NANNY, log, prefix, self.env))
+        self.nannies[-1].start()
+
+    def do(self, fault: Fault) -> Undo | None:
+        """Let it happen; returns what ends it, None if there was nobody to do it to."""
+        if fault.kind in network_faults.DOES:
+            return network_faults.DOES[fault.kind](fault, self.relays[fault.target])
+        try:
+            return process_faults.DOES[fault.kind](fault, self)
+        except psutil.NoSuchProcess:
+            return None  # it ended by itself, in this very moment
 
     def runs_of(self, seed: int) -> str:
         return str(self.directory / f"runs{seed}")
@@ -145,11 +166,11 @@ class World:
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def play(plan: Plan) -> Result:
-    """Play one round."""
+def play(plan: Plan, world: World | None = None, kind: str = "chaos") -> Result:
+    """Play one round, and close its world."""
     began_s = time.monotonic()
-    result = Result("chaos", plan.seed, tasks=plan.clients * plan.tasks)
-    world = World(plan)
+    result = Result(kind, plan.seed, tasks=plan.clients * plan.tasks)
+    world = world or World(plan)
     try:
         world.begin()
         _do_faults(plan.faults, world, result)
@@ -179,20 +200,13 @@ def _do_faults(faults: list[Fault], world: World, result: Result) -> None:
     for number, fault in enumerate(faults):
         end_until(fault.at_s)
         _sleep_until(began_s + fault.at_s)
-        undo = _do(fault, world)
+        undo = world.do(fault)
+        if undo is None:
+            continue
         result.faults[f"{fault.kind} {fault.target}"] += 1
         ends.append((fault.at_s + fault.for_s, number, undo))
         ends.sort(key=lambda end: end[:2])
     end_until(float("inf"))
-
-
-def _do(fault: Fault, world: World) -> Undo:
-    if fault.kind in process_faults.DOES:
-        try:
-            return process_faults.DOES[fault.kind](fault, world)
-        except psutil.NoSuchProcess:
-            return process_faults.nothing  # it ended by itself, in this very moment
-    return network_faults.do(fault, world)
 
 
 def _sleep_until(at_s: float) -> None:
@@ -213,8 +227,6 @@ def _drain(world: World, result: Result) -> None:
 
 
 def _judge(world: World, result: Result) -> None:
-    import json
-
     plan = world.plan
     for seed, client in zip(plan.story_seeds, world.clients, strict=True):
         story = tasks.story(random.Random(seed), plan.tasks, plan.task_s)
@@ -236,15 +248,11 @@ def _see_it_empty(world: World, result: Result) -> None:
     plan = world.plan
     expected = len(world.nannies) * _ENGINES_A_NANNY if world.nannies else 3
     wait_s = 30.0 + plan.away_timeout_s + plan.heartbeat_timeout_s
-    with headway.Client(world.cluster.connection, timeout_s=60, output=False) as client:
-        seen: dict[str, object] = {}
-
-        def is_empty() -> bool:
-            seen.update(client.statistics())
-            open_tasks = sum(seen["tasks"].values())  # type: ignore[attr-defined]
-            return (open_tasks, seen["clients"], seen["engines"]) == (0, 1, expected)
-
-        try:
-            wait_until(is_empty, "the scheduler to be empty", wait_s)
-        except (TimeoutError, errors.HeadwayError) as error:
-            result.violations.append(f"{error}, with {expected} engines; it has {seen}")
+    command = [
+        *world.client_prefix,
+        *(sys.executable, "-m", "tests.nemesis.ask", str(world.cluster.connection)),
+        *(str(expected), str(wait_s)),
+    ]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        result.violations.append(f"{asked.stdout.strip()} {asked.stderr.strip()}")
