@@ -20,13 +20,16 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 import headway
 from tests.nemesis import tasks
 from tests.nemesis.cluster import Cluster, wait_until
 from tests.nemesis.result import Result
 from tests.processes import MARK, marked
 
-_DISK_BYTES = 6 << 20
+#: Twice what all the tasks need, and as much again for when the log is brought into the file.
+_DISK_BYTES = 48 << 20
 _ARGUMENT_BYTES = 20_000
 _TASKS = 400
 
@@ -142,8 +145,7 @@ def _fill_and_free(
                 cluster.start()
             found = client.gather([*before, *futures], timeout=60)
     finally:
-        cluster.close()
-        wait_until(lambda: not marked(mark), "all processes to end")
+        _end(cluster, mark, result)
     noted = Counter(tasks.read_runs(runs))
     result.tasks, result.runs = _TASKS, sum(noted.values())
     result.states["succeeded"] = len(found)
@@ -154,3 +156,15 @@ def _fill_and_free(
     result.violations += [
         f"task {n} ran {noted['begin', n]} times" for n in range(_TASKS) if noted["begin", n] != 1
     ]
+
+
+def _end(cluster: Cluster, mark: str, result: Result) -> None:
+    """End it all; what does not end by itself is killed, and a violation."""
+    cluster.close()
+    try:
+        wait_until(lambda: not marked(mark), "all processes to end", 20.0)
+    except TimeoutError:
+        for process in marked(mark):
+            result.violations.append(f"a process was left: {process.pid} {process.cmdline()}")
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
