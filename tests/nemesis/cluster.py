@@ -120,6 +120,7 @@ class Cluster(Process):
         listen: where, if not on this host alone.
         program: what to run instead of `python -m headway`.
         prefix: a command that runs it, such as `ip netns exec NAME`.
+        more: further options.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Cluster(Process):
         listen: str | None = None,
         program: str = "headway",
         prefix: Sequence[str] = (),
+        more: Sequence[str] = (),
         env: dict[str, str] | None = None,
     ) -> None:
         self.directory = directory
@@ -142,6 +144,7 @@ class Cluster(Process):
             *(sys.executable, "-m", program, "start", "-n", str(engines)),
             *("--journal", str(self.journal), "--durability", durability),
             *("--connection", str(self.connection)),
+            *more,
         ]
         if listen is not None:
             command += ["--listen", listen]

@@ -8,7 +8,6 @@ What this file must not know: how a journal is written.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import random
 import shutil
@@ -26,6 +25,7 @@ import headway
 from tests.nemesis import tasks
 from tests.nemesis.cluster import Cluster, wait_until
 from tests.nemesis.result import Result
+from tests.nemesis.warned import Warnings
 from tests.processes import MARK, marked
 
 #: Twice what all the tasks need, and as much again for when the log is brought into the file.
@@ -66,27 +66,6 @@ def fill(place: Path, left_bytes: int) -> Path:
     found = os.statvfs(place)
     filler.write_bytes(bytes(max(0, found.f_bavail * found.f_frsize - left_bytes)))
     return filler
-
-
-class Warnings(logging.Handler):
-    """What a client says to its user."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
-
-    def has(self, text: str) -> bool:
-        return any(text in said for said in self.texts)
-
-    def __enter__(self) -> Warnings:
-        logging.getLogger("headway.client").addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("headway.client").removeHandler(self)
 
 
 def give(number: int, runs: str, data: bytes) -> int:
