@@ -1,8 +1,9 @@
 """Malformed frames on the controller's socket, as any peer, while a good client works.
 
-Each peer says what it has in one breath, on a connection of its own, and is gone some connections
-later. The controller must go on, its memory must not grow with what it was told, and the good
-client's tasks must all end well.
+Each peer says what it has in one breath, on a connection of its own, and at the end something that
+nobody can take for a message: so each must be told that it is refused, or find its connection
+closed, before the attack goes on much further. The controller must go on, its memory must not
+grow with what it was told, and the good client's tasks must all end well.
 
 What this file must not know: how frames are malformed.
 """
@@ -33,6 +34,8 @@ from tests.nemesis.warned import Warnings
 from tests.processes import MARK, marked
 
 _OPEN_MAX = 64
+_ANSWER_S = 30.0
+_NO_MESSAGE = frames.message([b"\xc1"])
 #: After so many, the controller must have heard them all.
 _PACE = 500
 _FLOOD = 20
@@ -79,13 +82,18 @@ class Attack:
         self._rng = Random(seed)
         self._result = result
         self._open: deque[socket.socket] = deque()
+        #: Those to whom nobody owes an answer: they have not spoken to an end.
+        self._halves: deque[socket.socket] = deque()
         self.sent = 0
+        #: Peers that were told why they are not heard any more.
+        self.refused = 0
 
     def close(self) -> None:
         """Hang up."""
-        for end in self._open:
+        for end in self._halves:
             end.close()
-        self._open.clear()
+        while self._open:
+            self._see_refused(self._open.popleft())
 
     def send(self) -> None:
         """One more peer that says something malformed."""
@@ -95,12 +103,14 @@ class Attack:
         chance = rng.random()
         if chance < 0.15:
             kind, data = frames.raw(rng, identity)
-            self._say(kind, data)
+            self._halves.append(self._say(kind, data))
+            if len(self._halves) > _OPEN_MAX:
+                self._halves.popleft().close()
             return
         if chance < 0.16:
             hello = frames.message([bytes(codec.encode(frames.hello(role, identity.decode()))[0])])
             opening = frames.GREETING + frames.ready(identity)
-            self._say("hellos", opening + hello * _FLOOD, _FLOOD)
+            self._speak("hellos", opening + hello * _FLOOD, _FLOOD)
             return
         is_results = role == "engine" and rng.random() < 0.2
         opening = frames.GREETING + frames.ready(identity + RESULTS_SUFFIX * is_results)
@@ -111,9 +121,14 @@ class Attack:
         else:
             good = frames.hello(role, identity.decode())
         kind, broken = frames.malformed(rng, good)
-        self._say(kind, opening + frames.message(broken))
+        self._speak(kind, opening + frames.message(broken))
 
-    def _say(self, kind: str, data: bytes, count: int = 1) -> None:
+    def _speak(self, kind: str, data: bytes, count: int = 1) -> None:
+        self._open.append(self._say(kind, data + _NO_MESSAGE, count))
+        if len(self._open) > _OPEN_MAX:
+            self._see_refused(self._open.popleft())
+
+    def _say(self, kind: str, data: bytes, count: int = 1) -> socket.socket:
         end = socket.socket(socket.AF_UNIX)
         end.settimeout(30)
         deadline_s = time.monotonic() + 30
@@ -127,11 +142,26 @@ class Attack:
                 time.sleep(0.001)
         with contextlib.suppress(ConnectionError):  # it had enough before it had heard all
             end.sendall(data)
-        self._open.append(end)
-        if len(self._open) > _OPEN_MAX:
-            self._open.popleft().close()
         self.sent += count
         self._result.faults[kind] += count
+        return end
+
+    def _see_refused(self, end: socket.socket) -> None:
+        """Wait until it was told so, or its connection is closed; then hang up."""
+        said = b""
+        end.settimeout(_ANSWER_S)
+        try:
+            while b"refused" not in said:
+                data = end.recv(1 << 16)
+                if not data:
+                    break
+                said = said[-20:] + data
+            self.refused += 1
+        except TimeoutError:
+            self._result.violations.append(f"a peer was not answered in {_ANSWER_S:g} s: {said!r}")
+        except ConnectionError:
+            self.refused += 1
+        end.close()
 
 
 def run(seed: int, count: int) -> Result:
@@ -193,4 +223,4 @@ def _attack(cluster: Cluster, seed: int, count: int, result: Result) -> None:
         result.violations.append(good.failure or "the good client did nothing")
     result.tasks = result.runs = good.tasks
     result.states["succeeded"] = good.tasks
-    result.note = f"controller {first >> 20} to {last >> 20} MiB"
+    result.note = f"{attack.refused:,} refused; controller {first >> 20} to {last >> 20} MiB"
