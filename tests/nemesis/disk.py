@@ -74,7 +74,7 @@ def give(number: int, runs: str, data: bytes) -> int:
     return number + len(data)
 
 
-def run(seed: int, *, must_end: bool | None = None) -> Result:
+def run(seed: int, *, must_end: bool | None = None, program: str = "headway") -> Result:
     """Fill the disk of a controller. `must_end`: until it has given up; default: by the seed."""
     result = Result("disk", seed)
     directory = Path(tempfile.mkdtemp(prefix="hwn-"))
@@ -83,7 +83,7 @@ def run(seed: int, *, must_end: bool | None = None) -> Result:
     began_s = time.monotonic()
     try:
         with small_disk(directory) as place:
-            _fill_and_free(place, directory, must_end, random.Random(seed), result)
+            _fill_and_free(place, directory, must_end, program, random.Random(seed), result)
     except Unsupported as why:
         result.note = f"skipped: {why}"
     except (TimeoutError, RuntimeError, headway.errors.HeadwayError) as error:
@@ -95,11 +95,16 @@ def run(seed: int, *, must_end: bool | None = None) -> Result:
 
 
 def _fill_and_free(
-    place: Path, directory: Path, must_end: bool, rng: random.Random, result: Result
+    place: Path,
+    directory: Path,
+    must_end: bool,
+    program: str,
+    rng: random.Random,
+    result: Result,
 ) -> None:
     mark, runs = uuid.uuid4().hex, str(directory / "runs")
     env = {MARK: mark, "XDG_RUNTIME_DIR": str(directory)}
-    cluster = Cluster(directory, 2, journal=place / "journal.db", env=env)
+    cluster = Cluster(directory, 2, journal=place / "journal.db", program=program, env=env)
     cluster.start()
     try:
         with Warnings() as warnings, headway.Client(cluster.connection, output=False) as client:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.nemesis import disk, fuzz_controller, fuzz_peers, partition, rounds
-from tests.nemesis.cluster import Cluster
+from tests.nemesis.cluster import Cluster, wait_until
 from tests.nemesis.faults import Fault, Plan
 from tests.nemesis.result import Result
 
@@ -42,6 +45,8 @@ def test_stories_end_well_though_processes_on_one_host_are_killed_and_stopped():
         Fault(0.7, "stop", "client", 0.5, 0.0),
         Fault(1.0, "kill", "client", which=0.0),
         Fault(1.2, "kill starting", "controller", 0.1, 0.3),
+        # Without keys, who says a handshake again takes over the identity in it.
+        Fault(1.6, "replay", "clients"),
     ]
     result = rounds.play(small(faults, is_spread=False, seed=1))
     require_good(result)
@@ -67,15 +72,10 @@ def test_stories_end_well_though_connections_break_in_every_way():
     assert sum(result.faults.values()) == len(faults)
 
 
-def test_peers_whose_handshake_is_said_again_without_keys_come_back():
-    faults = [Fault(0.1 * n, "replay", "clients") for n in range(1, 6)]
-    require_good(rounds.play(small(faults, is_spread=False, seed=3)))
-
-
 def test_hosts_that_are_cut_off_for_less_and_for_more_than_patience_come_back():
     faults = [
         Fault(0.2, "part", "host of clients", 0.5),
-        Fault(0.9, "part", "host of engines", 5.5),
+        Fault(0.9, "part", "host of engines", 4.6),
         Fault(2.0, "kill", "controller", 0.2),
     ]
     result = partition.run(4, small(faults, is_spread=True, seed=4))
@@ -85,7 +85,7 @@ def test_hosts_that_are_cut_off_for_less_and_for_more_than_patience_come_back():
 
 @pytest.mark.parametrize("must_end", [False, True], ids=["soon", "late"])
 def test_a_controller_goes_on_when_its_full_disk_has_room_again(must_end: bool):
-    require_good(disk.run(5, must_end=must_end))
+    require_good(disk.run(5, must_end=must_end, program="tests.nemesis.impatient"))
 
 
 def test_a_journal_in_a_read_only_directory_is_refused_with_what_to_do(tmp_path: Path):
@@ -120,14 +120,23 @@ def test_a_client_heeds_no_nonsense_and_is_told_of_what_is_no_message():
     require_good(fuzz_peers.clients(9, 4_000))
 
 
-def test_ctrl_c_ends_the_nemesis_and_leaves_nothing(nothing_left: str):
-    command = [sys.executable, "-m", "tests.nemesis", "--only", "chaos", "--seed", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    from tests.e2e.conftest import wait_until
+def test_ctrl_c_ends_the_nemesis_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
+    # Not tmp_path: a socket's path may have some hundred bytes only.
+    with tempfile.TemporaryDirectory(prefix="hwn-") as directory:
+        monkeypatch.setenv("TMPDIR", directory)
+        # Given a round that has begun
+        command = [sys.executable, "-m", "tests.nemesis", "--only", "chaos", "--seed", "1"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_until(lambda: any(Path(directory).glob("hwn-*/runs*")), "a round to begin")
+        # When it is interrupted
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        # Then it says so, and of all that it had started nothing is left
+        assert b"interrupted" in err
+        assert b"violations  0" in out
+        assert not any(directory in " ".join(p.info["cmdline"] or ()) for p in processes())
+        assert not any(Path(directory).iterdir())
 
-    wait_until(lambda: any(Path("/tmp").glob("hwn-*/runs*")), "a round to begin")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert "interrupted" in err, err
-    assert "violations  0" in out
+
+def processes() -> Iterator[psutil.Process]:
+    return psutil.process_iter(["cmdline"])
