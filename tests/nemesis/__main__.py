@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.nemesis import controller_kills, disk, faults, fuzz, partition, rounds
 from tests.nemesis.result import Result, summary
+from tests.nemesis.warned import Warnings
 
 
 def chaos(seed: int) -> list[Result]:
@@ -30,7 +31,7 @@ def chaos(seed: int) -> list[Result]:
 def kills(seed: int) -> list[Result]:
     """A graph whose controller is killed again and again."""
     count, kills = 1_000, 5
-    with tempfile.TemporaryDirectory(prefix="hwn-") as directory:
+    with tempfile.TemporaryDirectory(prefix="hwn-") as directory, Warnings():
         found = controller_kills.go(Path(directory), kills, count, seed, task_s=0.01)
     result = Result("kills", seed, Counter({"kill controller": kills}), count, runs=found.runs)
     result.wall_s = found.wall_s
@@ -50,6 +51,8 @@ KINDS: dict[str, Callable[[int], list[Result]]] = {
 #: What is played in turn: mostly chaos. The fuzzer, which takes minutes, once, after a while.
 _ORDER = ("chaos", "partition", "chaos", "disk", "chaos", "partition", "chaos", "kills")
 _FUZZ_AFTER = 0.3
+#: Violations of one round: the first ones tell most.
+_SHOWN_MAX = 20
 
 
 def plan(kinds: Sequence[str], minutes: float | None) -> Iterator[str]:
@@ -86,8 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = KINDS[kind](seed)
             for result in results:
                 print(result.line(), flush=True)
-                for violation in result.violations:
+                for violation in result.violations[:_SHOWN_MAX]:
                     print(f"    {violation}")
+                if len(result.violations) > _SHOWN_MAX:
+                    print(f"    and {len(result.violations) - _SHOWN_MAX} more")
             found += results
             bad = any(result.violations for result in results)
             if bad:

@@ -16,7 +16,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +83,16 @@ def expected(count: int) -> list[int]:
 
 
 def go(
-    directory: Path, kills: int, count: int, seed: int, task_s: float, engines: int = 2
+    directory: Path,
+    kills: int,
+    count: int,
+    seed: int,
+    task_s: float,
+    engines: int = 2,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Findings:
-    """Run the graph, and kill at random instants while it runs; what came of it."""
+    """Run the graph, and kill at random instants while it runs; what came of it. `tell` hears of
+    each kill."""
     rng = random.Random(seed)
     runs = str(directory / "runs")
     cluster = Cluster(directory, engines)
@@ -100,7 +107,7 @@ def go(
                 cluster.kill()
                 cluster.start()
                 done = sum(future.done() for future in futures)
-                print(f"kill {n + 1}: {done:,} of {count:,} tasks done", file=sys.stderr)
+                tell(f"kill {n + 1}: {done:,} of {count:,} tasks done")
             values = client.gather(futures)
             after = wait_engines(client, engines)
     finally:
@@ -135,7 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--task-s", type=float, default=0.02, help="what each task takes")
     told = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="headway-kills-") as directory:
-        found = go(Path(directory), told.kills, told.tasks, told.seed, told.task_s)
+        found = go(
+            Path(directory),
+            told.kills,
+            told.tasks,
+            told.seed,
+            told.task_s,
+            tell=lambda text: print(text, file=sys.stderr),
+        )
     same = "unchanged" if found.engines_before == found.engines_after else "CHANGED"
     print(
         f"{found.kills} kills of the controller, {found.tasks:,} tasks in {found.wall_s:.0f} s: "

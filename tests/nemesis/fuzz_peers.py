@@ -45,17 +45,17 @@ def decoders(seed: int, count: int) -> Result:
     made = (codec.to_client, codec.to_engine, codec.to_nanny)
     made_too = (codec.from_client, codec.from_engine, codec.from_nanny, codec.hello)
     all_decoders = [make() for make in (*made, *made_too)]
+    refused = 0
     for _ in range(count):
         kind, broken = frames.malformed(rng, rng.choice(samples))
         result.faults[kind] += 1
         try:
             rng.choice(all_decoders).decode(broken)
-            result.states["a message all the same"] += 1
         except ProtocolError:
-            result.states["refused"] += 1
+            refused += 1
         except Exception as error:
             result.violations.append(f"{type(error).__name__}: {error}, of {broken[0][:200]!r}")
-    result.tasks = count
+    result.note = f"{refused:,} refused, the others are messages all the same"
     result.wall_s = time.monotonic() - began_s
     return result
 
@@ -230,4 +230,4 @@ def _one_client(liar: Liar, result: Result) -> None:
             return
         if not isinstance(said, errors.ProtocolError):
             result.violations.append(f"a client was told {type(said).__name__}: {said}")
-        result.states["told that this is no message"] += 1
+        result.states["told why"] += 1

@@ -23,17 +23,22 @@ class Result:
     #: Why nothing was done, or what else is worth a word.
     note: str = ""
 
+    @property
+    def is_skipped(self) -> bool:
+        """Whether this can't be done here; the note says why."""
+        return self.note.startswith("skipped")
+
     def line(self) -> str:
         """The round in one line."""
-        if not self.tasks and not self.faults:
+        if self.is_skipped:
             return f"{self.kind:9} seed {self.seed:<6} {self.note}"
         verdict = f"{len(self.violations)} VIOLATIONS" if self.violations else "ok"
         parts = [
             f"{self.kind:9} seed {self.seed:<6} {self.wall_s:5.1f} s",
             f"{sum(self.faults.values()):,} faults",
-            f"{self.tasks:,} tasks",
+            f"{self.tasks:,} tasks" if self.tasks else "",
             listed(self.states),
-            f"{self.runs:,} runs",
+            f"{self.runs:,} runs" if self.runs else "",
             self.note,
             verdict,
         ]
@@ -56,7 +61,7 @@ def summary(results: list[Result]) -> str:
         total.violations += result.violations
         total.wall_s += result.wall_s
     rounds = Counter(result.kind for result in results)
-    skipped = sorted({f"{result.kind} ({result.note})" for result in results if not result.tasks})
+    skipped = sorted({f"{r.kind} {r.note}" for r in results if r.is_skipped})
     lines = [
         f"rounds      {len(results)} in {total.wall_s:.0f} s: {listed(rounds)}",
         *[f"not done    {skip}" for skip in skipped],
