@@ -5,7 +5,7 @@
 # ARGS="-k placement -x" is handed to pytest, demo or the benchmark.
 
 .DEFAULT_GOAL := help
-.PHONY: sim nemesis help demo test test-ipyparallel check bench bench-ipyparallel docs clean
+.PHONY: sim nemesis kills help demo test test-ipyparallel check bench bench-ipyparallel docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -40,8 +40,12 @@ SEEDS ?= 1000
 sim: $(STAMP)  ## Simulate clusters in trouble: SEEDS=10000 of them
 	@$(IN)/python -m headway.sim --seeds $(SEEDS) $(ARGS)
 
+MINUTES ?= 10
+nemesis: $(STAMP)  ## Real clusters under kills, broken networks, full disks, garbage: MINUTES=10
+	@$(IN)/python -m tests.nemesis --minutes $(MINUTES) $(ARGS)
+
 KILLS ?= 100
-nemesis: $(STAMP)  ## Kill a real controller again and again while a graph of 10,000 tasks runs
+kills: $(STAMP)  ## Kill a real controller KILLS=100 times while a graph of 10,000 tasks runs
 	@$(IN)/python -m tests.nemesis.controller_kills --kills $(KILLS) $(ARGS)
 
 bench: $(STAMP)  ## Measure tasks a second and the round trip of no-op tasks

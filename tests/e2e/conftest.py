@@ -7,18 +7,15 @@ descend from this one, or that carry the mark it put into the environment.
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
 
 import headway
+from tests.processes import MARK, marked
 
-#: In the environment of everything that these tests start.
-MARK = "HEADWAY_TEST_MARK"
 #: No condition that a test waits for takes longer, on the slowest machine we know.
 DEADLINE_S = 30.0
 
@@ -30,20 +27,6 @@ def wait_until(condition: Callable[[], object], what: str, deadline_s: float = D
         if time.monotonic() > end_at:
             pytest.fail(f"waited {deadline_s:g} s for {what}")
         time.sleep(0.01)
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """The living processes that carry `mark`, but for this one."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            carries = process.environ().get(MARK) == mark
-            dead = process.status() == psutil.STATUS_ZOMBIE
-        except (psutil.Error, OSError):
-            continue
-        if carries and not dead and process.pid != os.getpid():
-            found.append(process)
-    return found
 
 
 @pytest.fixture

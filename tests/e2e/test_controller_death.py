@@ -9,6 +9,7 @@ import pytest
 
 import headway
 from tests.nemesis import controller_kills
+from tests.nemesis.cluster import Cluster
 
 
 def test_a_graph_survives_the_deaths_of_its_controller(tmp_path: Path):
@@ -22,7 +23,7 @@ def test_a_graph_survives_the_deaths_of_its_controller(tmp_path: Path):
 def test_a_task_that_runs_while_the_controller_is_away_commits_once(
     tmp_path: Path, durability: str
 ):
-    cluster = controller_kills.Cluster(tmp_path, 1, durability)
+    cluster = Cluster(tmp_path, 1, durability)
     cluster.start()
     try:
         with headway.Client(cluster.connection) as client:
@@ -40,7 +41,7 @@ def test_a_task_that_runs_while_the_controller_is_away_commits_once(
 
 
 def test_what_is_submitted_while_the_controller_is_away_runs_when_it_is_back(tmp_path: Path):
-    cluster = controller_kills.Cluster(tmp_path, 1)
+    cluster = Cluster(tmp_path, 1)
     cluster.start()
     try:
         with headway.Client(cluster.connection) as client:
@@ -55,9 +56,9 @@ def test_what_is_submitted_while_the_controller_is_away_runs_when_it_is_back(tmp
 
 
 def test_a_second_controller_on_the_same_journal_is_told_who_has_it(tmp_path: Path):
-    cluster = controller_kills.Cluster(tmp_path, 1)
+    cluster = Cluster(tmp_path, 1)
     cluster.start()
-    other = controller_kills.Cluster(tmp_path, 1)
+    other = Cluster(tmp_path, 1)
     try:
         with pytest.raises(RuntimeError, match="in use, by the controller"):
             other.start()

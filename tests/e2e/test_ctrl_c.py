@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.e2e.conftest import marked, wait_until
+from tests.e2e.conftest import wait_until
+from tests.processes import marked
 
 STARTING = """
 import pathlib, signal, sys, threading

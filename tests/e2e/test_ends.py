@@ -13,7 +13,8 @@ from typing import IO
 import pytest
 
 import headway
-from tests.e2e.conftest import marked, wait_until
+from tests.e2e.conftest import wait_until
+from tests.processes import marked
 
 SCRIPT = """
 import headway, sys, time

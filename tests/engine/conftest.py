@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.fake_controller import FakeController
-from tests.engine.relay import Relay
+from tests.relay import Relay
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def durable(request, socket_dir):
 def relay(controller):
     """What stands between `controller`, which is a durable one, and its peers."""
     controller.reconnect_s = 100.0
-    relay = Relay(controller.directory / "relay.sock", controller.directory / "controller.sock")
-    controller.write_connection_file(f"ipc://{relay.path}")
+    relay = Relay(controller.address, f"ipc://{controller.directory}/relay.sock")
+    controller.write_connection_file(relay.address)
     try:
         yield relay
     finally:

@@ -14,7 +14,7 @@ import zmq
 from headway.ipyparallel import hub, launch
 from headway.ipyparallel.scheduler import TaskScheduler, launch_scheduler
 from tests.ipyparallel.cluster import Cluster
-from tests.ipyparallel.proxy import Proxy
+from tests.relay import Relay
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -158,14 +158,14 @@ def test_a_hub_that_comes_late_goes_and_comes_back_is_noticed(log, monkeypatch):
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_task_that_a_broken_connection_lost_is_noticed(retries, log):
     async def story(cluster):
-        with launched(cluster), Proxy(cluster.addresses["out_addr"]) as proxy:
+        with launched(cluster), Relay(cluster.addresses["out_addr"]) as proxy:
             cluster.engine("a", proxy.address)
             first = cluster.submit()
             await cluster.until_here(lambda: first in cluster.replies)
 
-            proxy.freeze()
+            proxy.hold()
             lost = cluster.submit(retries=retries)
-            await cluster.until_here(proxy.has_swallowed)
+            await cluster.until_here(proxy.held_bytes)
             proxy.cut()
 
             await cluster.until_here(lambda: lost in cluster.replies)
@@ -181,7 +181,7 @@ def test_a_task_that_a_broken_connection_lost_is_noticed(retries, log):
 
 def test_an_engine_that_connects_again_while_its_old_connection_looks_alive_is_heard(log):
     async def story(cluster):
-        with launched(cluster), Proxy(cluster.addresses["out_addr"]) as proxy:
+        with launched(cluster), Relay(cluster.addresses["out_addr"]) as proxy:
             cluster.engine("a", proxy.address)
             first = cluster.submit()
             await cluster.until_here(lambda: first in cluster.replies)
@@ -202,12 +202,12 @@ def test_an_engine_whose_connection_died_without_a_sign_notices_and_connects_aga
     monkeypatch.setattr(launch, "_HEARTBEATS", beats)
 
     async def story(cluster):
-        with launched(cluster), Proxy(cluster.addresses["out_addr"]) as proxy:
+        with launched(cluster), Relay(cluster.addresses["out_addr"]) as proxy:
             cluster.engine("a", proxy.address)
             first = cluster.submit()
             await cluster.until_here(lambda: first in cluster.replies)
 
-            proxy.freeze()
+            proxy.hold()
 
             lost = cluster.submit(retries=1)
             await cluster.until_here(lambda: lost in cluster.replies)

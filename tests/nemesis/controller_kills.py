@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import headway
+from tests.nemesis.cluster import Cluster
 
 WIDTH = 50
 _START_TIMEOUT_S = 60.0
@@ -39,48 +38,6 @@ class Findings:
     engines_after: list[int]
     runs: int
     wall_s: float
-
-
-class Cluster:
-    """`headway start` with a journal, and again. Must be closed."""
-
-    def __init__(self, directory: Path, engines: int, durability: str = "normal") -> None:
-        self.connection = directory / "connection.json"
-        self.log = (directory / "log").open("ab")
-        self._command = [
-            *(sys.executable, "-m", "headway", "start", "-n", str(engines)),
-            *("--journal", str(directory / "journal.db"), "--durability", durability),
-            *("--connection", str(self.connection)),
-        ]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the controller, and wait until it listens."""
-        self.process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log
-        )
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if b"stop it with" in line:
-                return
-        raise RuntimeError(f"it did not start: {Path(self.log.name).read_text()}")
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def close(self) -> None:
-        """Stop it, and its nanny and engines with it."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(30)
-            assert self.process.stdout is not None
-            self.process.stdout.close()
-        self.log.close()
 
 
 def leaf(number: int, runs: str, task_s: float) -> int:
@@ -126,9 +83,16 @@ def expected(count: int) -> list[int]:
 
 
 def go(
-    directory: Path, kills: int, count: int, seed: int, task_s: float, engines: int = 2
+    directory: Path,
+    kills: int,
+    count: int,
+    seed: int,
+    task_s: float,
+    engines: int = 2,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Findings:
-    """Run the graph, and kill at random instants while it runs; what came of it."""
+    """Run the graph, and kill at random instants while it runs; what came of it. `tell` hears of
+    each kill."""
     rng = random.Random(seed)
     runs = str(directory / "runs")
     cluster = Cluster(directory, engines)
@@ -143,7 +107,7 @@ def go(
                 cluster.kill()
                 cluster.start()
                 done = sum(future.done() for future in futures)
-                print(f"kill {n + 1}: {done:,} of {count:,} tasks done", file=sys.stderr)
+                tell(f"kill {n + 1}: {done:,} of {count:,} tasks done")
             values = client.gather(futures)
             after = wait_engines(client, engines)
     finally:
@@ -178,7 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--task-s", type=float, default=0.02, help="what each task takes")
     told = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="headway-kills-") as directory:
-        found = go(Path(directory), told.kills, told.tasks, told.seed, told.task_s)
+        found = go(
+            Path(directory),
+            told.kills,
+            told.tasks,
+            told.seed,
+            told.task_s,
+            tell=lambda text: print(text, file=sys.stderr),
+        )
     same = "unchanged" if found.engines_before == found.engines_after else "CHANGED"
     print(
         f"{found.kills} kills of the controller, {found.tasks:,} tasks in {found.wall_s:.0f} s: "
