@@ -466,7 +466,7 @@ def test_an_executor_cancels_what_waits_when_told_to(client, controller):
 
 
 def test_an_executors_arguments_are_checked(client):
-    with pytest.raises(ValueError, match="max_workers=0 must be greater than 0"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0, and is 0"):
         headway.Executor(0)
     with pytest.raises(ValueError, match="max_workers=2 and client= exclude each other"):
         headway.Executor(2, client=client)

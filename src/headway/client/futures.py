@@ -282,9 +282,12 @@ class Future(concurrent.futures.Future[T]):
 
     def _tell_waiters(self, condition: threading.Condition) -> None:
         """For `concurrent.futures.wait` and `as_completed`; the lock is held."""
+        has_failed = self._end is not None and self._end.problem is not None
         for waiter in self._waiters:
             if self._state == _CANCELLED:
                 waiter.add_cancelled(self)
+            elif has_failed:  # for FIRST_EXCEPTION
+                waiter.add_exception(self)
             else:
                 waiter.add_result(self)
         condition.notify_all()
