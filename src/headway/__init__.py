@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headway.client.dependency import Dependency
     from headway.client.futures import Future, Group
     from headway.client.options import EngineInfo
+    from headway.doors.async_client import AsyncClient
     from headway.doors.executor import Executor
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "Future",
     "Group",
     # Other doors
+    "AsyncClient",
     "Executor",
     # What can be learnt
     "CancelReport",
@@ -41,6 +43,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
 
 #: Where each name that is imported on first use lives.
 _HOMES = {
+    "AsyncClient": "headway.doors.async_client",
     "CancelReport": "headway.client.cancelling",
     "Client": "headway.client.client",
     "Dependency": "headway.client.dependency",

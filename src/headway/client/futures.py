@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from headway import errors
 from headway.client import options
+from headway.client.waking import waker_of
 from headway.core import problems
 from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.problems import Problem
@@ -243,14 +244,8 @@ class Future(concurrent.futures.Future[T]):
         if not self.done():
             loop = asyncio.get_running_loop()
             waiter = loop.create_future()
-
-            def wake(_: Any) -> None:
-                try:
-                    loop.call_soon_threadsafe(_set_if_open, waiter)
-                except RuntimeError:  # the loop was closed in the meantime: nobody awaits
-                    _log.debug("task %s ended after its event loop", self.id)
-
-            self.add_done_callback(wake)
+            soon = waker_of(loop).soon
+            self.add_done_callback(lambda _: soon(_set_if_open, waiter))
             try:
                 yield from waiter
             except asyncio.CancelledError:

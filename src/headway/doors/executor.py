@@ -216,8 +216,9 @@ class _Calls:
         self.broken: BaseException | None = None
         _all_calls.add(self)
 
-    def ended(self, future: Future[Any]) -> None:
+    def ended(self, future: concurrent.futures.Future[Any]) -> None:
         """A call has ended: the callback of its future."""
+        assert isinstance(future, Future)
         self.open.discard(future)
         # Only what raised is looked into: values are unpickled by who asks for them.
         if self.broken is None and future.state == "failed":
