@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from headway.client.futures import Future, Group
     from headway.client.options import EngineInfo
     from headway.doors.async_client import AsyncClient
+    from headway.doors.dask import dask_get
     from headway.doors.executor import Executor
+    from headway.doors.joblib import register_joblib
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,8 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     # Other doors
     "AsyncClient",
     "Executor",
+    "dask_get",
+    "register_joblib",
     # What can be learnt
     "CancelReport",
     "EngineInfo",
@@ -49,6 +53,8 @@ _HOMES = {
     "Dependency": "headway.client.dependency",
     "EngineInfo": "headway.client.options",
     "Executor": "headway.doors.executor",
+    "dask_get": "headway.doors.dask",
+    "register_joblib": "headway.doors.joblib",
     "Future": "headway.client.futures",
     "Group": "headway.client.futures",
 }

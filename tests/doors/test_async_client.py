@@ -1,4 +1,4 @@
-"""Promise: `headway.AsyncClient` never blocks its event loop, and asyncio's rules hold for tasks."""
+"""Promise: `headway.AsyncClient` blocks no event loop, and asyncio's rules hold for tasks."""
 
 from __future__ import annotations
 

@@ -8,6 +8,10 @@ What this file must not know: the client, and any package beyond the standard li
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import functools
+import importlib
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,3 +61,37 @@ def call_initialized(
 def call_each(fn: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """`fn(*args)` for each of the calls, in order."""
     return [fn(*args) for args in calls]
+
+
+def call_node(node: Any, keys: tuple[Any, ...], values: list[Any]) -> Any:
+    """The value of a node of a Dask graph, given the values of the keys on which it depends.
+
+    A generator, as a part of a bag may be, can't travel: its list does.
+    """
+    value = node(dict(zip(keys, values, strict=True)))
+    return list(value) if isinstance(value, types.GeneratorType) else value
+
+
+def call_batch(batch: Callable[[], Any], threads: int | None) -> Any:
+    """`batch()`, with at most so many threads in each of the native libraries that are loaded.
+
+    That is for numpy's, which take all cores as a rule, on each engine; threadpoolctl knows how.
+    Where it is not installed (scikit-learn brings it), they do so.
+
+    A `Parallel` in it that asks for headway gets threads: as tasks of this cluster its calls could
+    wait for the very engines that wait for them.
+    """
+    parallel = importlib.import_module("joblib.parallel")
+    parallel.register_parallel_backend("headway", parallel.ThreadingBackend)
+    limits = None if threads is None else threadpool_limits()
+    with contextlib.nullcontext() if limits is None else limits(limits=threads):
+        return batch()
+
+
+@functools.cache
+def threadpool_limits() -> Any:
+    """What limits the threads, or None."""
+    try:
+        return importlib.import_module("threadpoolctl").threadpool_limits
+    except ImportError:
+        return None
