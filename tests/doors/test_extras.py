@@ -1,4 +1,4 @@
-"""Promise: without the packages of the extras everything else works, and an error says what to do."""
+"""Promise: without an extra all else works, and the error says what to install."""
 
 from __future__ import annotations
 

@@ -9,17 +9,14 @@ tuples, into nodes that can be called.
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
-import threading
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 from headway.client.client import Client
 from headway.client.futures import Future
 from headway.doors import on_engine
+from headway.doors.running import Running
 from headway.doors.shared import client_or_shared, needed
-from headway.errors import ConnectionLost
 
 #: Keys of some collections are long; people see this much of them.
 _LABEL_CHARS_MAX = 200
@@ -54,26 +51,25 @@ def dask_get(
     missing = [key for key in wanted if key not in nodes]
     if missing:
         raise KeyError(f"{missing[0]!r} is not in the graph")
-    run = _Run(client, task_spec)
+    running = Running(client)
+    run = _Run(client, running, task_spec)
     try:
         run.submit(nodes, wanted)
-        run.wait()
-        return _nested(keys, {key: run.value(key) for key in wanted})
+        running.wait()
+        return run.values(keys)
     finally:
-        run.cancel_open()
+        running.cancel_open()
 
 
 class _Run:
-    """The tasks of one graph."""
+    """What became of the nodes of one graph."""
 
-    def __init__(self, client: Client, task_spec: Any) -> None:
+    def __init__(self, client: Client, running: Running, task_spec: Any) -> None:
         self._client = client
+        self._running = running
         self._task_spec = task_spec
         #: What each key stands for: a future, or a value that is here.
         self._results: dict[Any, Any] = {}
-        self._open: set[Future[Any]] = set()
-        self._failed: Future[Any] | None = None
-        self._news = threading.Event()
 
     def submit(self, nodes: Mapping[Any, Any], wanted: set[Any]) -> None:
         """Submit all nodes. Futures are kept only as long as something here needs them."""
@@ -98,51 +94,17 @@ class _Run:
         inputs = tuple(node.dependencies)
         view = self._client.options(label=str(key)[:_LABEL_CHARS_MAX], priority=priority)
         values = [self._results[used] for used in inputs]
-        future = view.submit(on_engine.call_node, node, inputs, values)
-        self._open.add(future)
-        future.add_done_callback(self._ended)
-        return future
+        return self._running.add(view.submit(on_engine.call_node, node, inputs, values))
 
-    def _ended(self, future: concurrent.futures.Future[Any]) -> None:
-        assert isinstance(future, Future)
-        self._open.discard(future)
-        # Not one that only could not run since another had failed.
-        if self._failed is None and future.state not in ("succeeded", "impossible"):
-            self._failed = future
-        if self._failed is not None or not self._open:
-            self._news.set()
-
-    def wait(self) -> None:
-        """Wait until all have ended, or one has failed."""
-        self._client._link.check_may_wait("a graph")
-        while True:
-            self._news.clear()
-            if self._failed is not None or not self._open:
-                return
-            self._news.wait()
-
-    def value(self, key: Any) -> Any:
-        """The value of `key`; raises what the first node that failed raised."""
-        result = self._results[key]
-        if self._failed is not None:
-            result = self._failed
+    def values(self, keys: Any) -> Any:
+        """The values of `keys`, as nested as these are; tuples, as Dask's own schedulers give."""
+        if isinstance(keys, list):
+            return tuple(self.values(entry) for entry in keys)
+        result = self._results[keys]
         return result.result() if isinstance(result, Future) else result
-
-    def cancel_open(self) -> None:
-        """Nobody wants the rest: an error, or Ctrl-C."""
-        if self._open:
-            with contextlib.suppress(ConnectionLost):  # then none of them will run
-                self._client.cancel(list(self._open))
 
 
 def _flat(keys: Any) -> list[Hashable]:
     if not isinstance(keys, list):
         return [keys]
     return [key for entry in keys for key in _flat(entry)]
-
-
-def _nested(keys: Any, values: Mapping[Any, Any]) -> Any:
-    """The values, in the shape of the keys; tuples, as Dask's own schedulers give them."""
-    if not isinstance(keys, list):
-        return values[keys]
-    return tuple(_nested(entry, values) for entry in keys)
