@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headway.doors.async_client import AsyncClient
     from headway.doors.dask import dask_get
     from headway.doors.executor import Executor
+    from headway.doors.graph import Graph, Ref, task
     from headway.doors.joblib import register_joblib
 
 __version__ = "0.1.0"
@@ -33,6 +34,10 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "Dependency",
     "Future",
     "Group",
+    # Graphs that are described first
+    "Graph",
+    "Ref",
+    "task",
     # Other doors
     "AsyncClient",
     "Executor",
@@ -55,8 +60,11 @@ _HOMES = {
     "Executor": "headway.doors.executor",
     "dask_get": "headway.doors.dask",
     "register_joblib": "headway.doors.joblib",
+    "task": "headway.doors.graph",
     "Future": "headway.client.futures",
+    "Graph": "headway.doors.graph",
     "Group": "headway.client.futures",
+    "Ref": "headway.doors.graph",
 }
 
 

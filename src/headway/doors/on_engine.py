@@ -95,3 +95,8 @@ def threadpool_limits() -> Any:
         return importlib.import_module("threadpoolctl").threadpool_limits
     except ImportError:
         return None
+
+
+def call_task(task: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """The function in a `headway.task`, which the engine found by its name."""
+    return task.fn(*args, **kwargs)
