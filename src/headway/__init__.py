@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from headway.client.dependency import Dependency
     from headway.client.futures import Future, Group
     from headway.client.options import EngineInfo
+    from headway.doors.async_client import AsyncClient
+    from headway.doors.dask import dask_get
     from headway.doors.executor import Executor
+    from headway.doors.graph import Graph, Ref, task
+    from headway.doors.joblib import register_joblib
 
 __version__ = "0.1.0"
 
@@ -30,8 +34,15 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "Dependency",
     "Future",
     "Group",
+    # Graphs that are described first
+    "Graph",
+    "Ref",
+    "task",
     # Other doors
+    "AsyncClient",
     "Executor",
+    "dask_get",
+    "register_joblib",
     # What can be learnt
     "CancelReport",
     "EngineInfo",
@@ -41,13 +52,19 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
 
 #: Where each name that is imported on first use lives.
 _HOMES = {
+    "AsyncClient": "headway.doors.async_client",
     "CancelReport": "headway.client.cancelling",
     "Client": "headway.client.client",
     "Dependency": "headway.client.dependency",
     "EngineInfo": "headway.client.options",
     "Executor": "headway.doors.executor",
+    "dask_get": "headway.doors.dask",
+    "register_joblib": "headway.doors.joblib",
+    "task": "headway.doors.graph",
     "Future": "headway.client.futures",
+    "Graph": "headway.doors.graph",
     "Group": "headway.client.futures",
+    "Ref": "headway.doors.graph",
 }
 
 

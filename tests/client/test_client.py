@@ -14,6 +14,7 @@ from scripted_controller import FakeController, wait_until
 import headway
 from headway import Client, Dependency, errors
 from headway.client import cancelling
+from headway.client.active import active_client
 from headway.config import WireConfig
 from headway.core import problems
 from headway.core.events import NEED_ALL, ON_DONE, GroupSpec, TaskOptions, task_id
@@ -466,7 +467,19 @@ def test_an_executor_cancels_what_waits_when_told_to(client, controller):
 
 
 def test_an_executors_arguments_are_checked(client):
-    with pytest.raises(ValueError, match="max_workers=0 must be greater than 0"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0, and is 0"):
         headway.Executor(0)
     with pytest.raises(ValueError, match="max_workers=2 and client= exclude each other"):
         headway.Executor(2, client=client)
+
+
+# --- which client is meant ----------------------------------------------------------------------
+
+
+def test_the_client_that_was_entered_last_and_is_open_is_the_active_one(client):
+    with client as entered:
+        assert not client.closed
+        assert active_client() is entered is client
+    # Closed, though whoever entered it first has not left yet
+    assert client.closed
+    assert active_client() is not client

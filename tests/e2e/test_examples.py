@@ -1,4 +1,4 @@
-"""Promise: the examples of the README and the guide run as they are printed."""
+"""Promise: the examples of the README, the guide and the doors run as they are printed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [
     pytest.param(block, id=f"{page}-{number}")
-    for page in ("README.md", "docs/guide.md")
+    for page in ("README.md", "docs/guide.md", "docs/doors.md")
     for number, block in enumerate(BLOCK.findall((ROOT / page).read_text(encoding="utf-8")), 1)
 ]
 #: What an example says that it prints, where that is a value: `print(...)  # [1, 2]`.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +176,91 @@ def test_a_client_can_leave_alone_what_has_begun(one_engine, gate):
     assert os.listdir(gate._directory) == ["first"]
     with pytest.raises(TypeError, match="queued_only=1 is not True or False"):
         one_engine.cancel([running], queued_only=1)
+
+
+def test_waiting_for_the_first_exception_ends_with_it(executor, gate):
+    running = executor.submit(gate.call, "first")
+    with headway.Executor(max_workers=1) as other:
+        failing = other.submit(divmod, 1, 0)
+        done, not_done = concurrent.futures.wait(
+            [running, failing], DEADLINE_S, return_when=concurrent.futures.FIRST_EXCEPTION
+        )
+    assert (done, not_done) == ({failing}, {running})
+
+
+def test_the_initializer_runs_once_on_each_engine_also_on_one_that_was_replaced(tmp_path):
+    def initialize(directory):
+        Path(directory, f"{os.getpid()}-{time.monotonic_ns()}").touch()
+
+    def initialized():
+        return {path.name.partition("-")[0] for path in tmp_path.iterdir()}
+
+    with headway.Executor(1, initializer=initialize, initargs=(str(tmp_path),)) as executor:
+        first = executor.submit(os.getpid).result(DEADLINE_S)
+        assert list(executor.map(abs, range(5), chunksize=2)) == list(range(5))
+        assert len(list(tmp_path.iterdir())) == 1
+        # The engine dies, and so does whatever it knew
+        assert isinstance(
+            executor.submit(os._exit, 3).exception(DEADLINE_S), headway.errors.EngineError
+        )
+        second = executor.submit(os.getpid).result(DEADLINE_S)
+        assert {str(first), str(second)} <= initialized()
+        assert len(list(tmp_path.iterdir())) == len(initialized())
+
+
+def test_an_initializer_that_fails_breaks_its_executor_and_no_other(one_engine):
+    attempts = []
+
+    def initialize():
+        attempts.append(1)
+        raise ValueError(f"no luck, {len(attempts)}")
+
+    broken = headway.Executor(client=one_engine, initializer=initialize)
+    first, second = broken.submit(abs, -1), broken.submit(abs, -2)
+    for future in (first, second):
+        with pytest.raises(concurrent.futures.BrokenExecutor, match="ValueError: no luck, 1"):
+            future.result(DEADLINE_S)
+    with pytest.raises(concurrent.futures.BrokenExecutor, match="no luck"):
+        broken.submit(abs, -3)
+    assert headway.Executor(client=one_engine).submit(abs, -1).result(DEADLINE_S) == 1
+
+
+def test_the_function_with_its_initializer_is_pickled_once(one_engine):
+    executor = headway.Executor(client=one_engine, initializer=abs, initargs=(1,))
+    assert list(executor.map(str, range(20))) == [str(n) for n in range(20)]
+    (prepared,) = executor._prepared.values()
+    assert id(prepared[1]) in one_engine._functions._entries
+
+
+def test_calls_in_chunks_come_in_order_and_bad_chunks_are_refused(executor):
+    assert list(executor.map(pow, range(10), [2] * 9, chunksize=4)) == [n * n for n in range(9)]
+    values = executor.map(divmod, [1, 1, 1, 1], [1, 1, 1, 0], chunksize=2)
+    assert [next(values), next(values)] == [(1, 0), (1, 0)]
+    with pytest.raises(ZeroDivisionError):
+        next(values)
+    with pytest.raises(ValueError, match="chunksize must be >= 1, and is 0"):
+        executor.map(abs, [1], chunksize=0)
+    with pytest.raises(TypeError, match="initializer must be a callable, and is 3"):
+        headway.Executor(initializer=3)
+
+
+def test_calls_that_are_open_when_the_program_ends_are_waited_for(tmp_path):
+    script = f"""
+import headway, pathlib, time
+
+def call():
+    time.sleep(0.3)
+    pathlib.Path({str(tmp_path)!r}, "was here").touch()
+
+headway.Executor(1).submit(call)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=DEADLINE_S)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "was here").exists()
+
+
+def test_an_executor_whose_cluster_is_gone_is_broken():
+    with headway.Client(engines=1) as client:
+        executor = headway.Executor(client=client)
+    with pytest.raises(concurrent.futures.BrokenExecutor, match="closed"):
+        executor.submit(abs, -1)

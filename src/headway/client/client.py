@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from headway import errors
-from headway.client import cancelling, cluster, dependency, options
+from headway.client import active, cancelling, cluster, dependency, options
 from headway.client.cancelling import CancelReport, Wish
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
@@ -139,6 +139,7 @@ class Client:
         )
 
     def __enter__(self) -> Client:
+        active.entered(self)
         return self
 
     def __exit__(
@@ -147,12 +148,18 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        active.left(self)
         self.close()
 
     @property
     def cluster(self) -> str:
         """The cluster's own random name."""
         return self._link.cluster
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over: the client was closed, or its cluster is gone."""
+        return self._link.refusal is not None or self._link.is_stopping
 
     # --- tasks ----------------------------------------------------------------------------------
 

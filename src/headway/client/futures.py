@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from headway import errors
 from headway.client import options
+from headway.client.waking import waker_of
 from headway.core import problems
 from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.problems import Problem
@@ -243,14 +244,8 @@ class Future(concurrent.futures.Future[T]):
         if not self.done():
             loop = asyncio.get_running_loop()
             waiter = loop.create_future()
-
-            def wake(_: Any) -> None:
-                try:
-                    loop.call_soon_threadsafe(_set_if_open, waiter)
-                except RuntimeError:  # the loop was closed in the meantime: nobody awaits
-                    _log.debug("task %s ended after its event loop", self.id)
-
-            self.add_done_callback(wake)
+            soon = waker_of(loop).soon
+            self.add_done_callback(lambda _: soon(_set_if_open, waiter))
             try:
                 yield from waiter
             except asyncio.CancelledError:
@@ -282,9 +277,12 @@ class Future(concurrent.futures.Future[T]):
 
     def _tell_waiters(self, condition: threading.Condition) -> None:
         """For `concurrent.futures.wait` and `as_completed`; the lock is held."""
+        has_failed = self._end is not None and self._end.problem is not None
         for waiter in self._waiters:
             if self._state == _CANCELLED:
                 waiter.add_cancelled(self)
+            elif has_failed:  # for FIRST_EXCEPTION
+                waiter.add_exception(self)
             else:
                 waiter.add_result(self)
         condition.notify_all()

@@ -74,6 +74,8 @@ class Link:
         #: Why it is over; None while it is not. Written once.
         self.refusal: Problem | None = None
         self.is_forked = False
+        #: Whether `submit` waits while the window is full. If not, who submits does.
+        self.waits_for_room = True
         #: From the welcome on: the cluster's own name, and this client's number.
         self.cluster = info.cluster
         self.number = 0
@@ -137,8 +139,8 @@ class Link:
     ) -> None:
         """Ask for a task; waits while the window is full, unless this is a callback."""
         session = self.session
-        if session.is_full:
-            self._wait_for_room()
+        if session.is_full and self.waits_for_room:
+            self.wait_for_room()
         with self.lock:
             if self.refusal is not None:
                 self.check_open()
@@ -225,7 +227,8 @@ class Link:
                     return
                 self.room.wait(1.0)
 
-    def _wait_for_room(self) -> None:
+    def wait_for_room(self) -> None:
+        """Wait while the window is full; not in a callback, which would wait for itself."""
         if self.is_io_thread:
             return
         with self.room:

@@ -56,6 +56,11 @@ class ControllerProcess:
         self._has_dir = False
         self._is_stopped = False
 
+    @property
+    def engines(self) -> int:
+        """How many engines it starts."""
+        return int(self._settings["engines"])
+
     def start(self, timeout_s: float) -> None:
         """Start it, and wait until it is ready. Call `stop` also if this raises anything.
 
