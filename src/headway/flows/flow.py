@@ -92,9 +92,7 @@ class Flow:
         return sum(self.runtimes_s())
 
 
-def make_flow(
-    name: str, source: str, tasks: Iterable[FlowTask], notes: Sequence[str] = ()
-) -> Flow:
+def make_flow(name: str, source: str, tasks: Iterable[FlowTask], notes: Sequence[str] = ()) -> Flow:
     """A flow of `tasks`, in their order but for children that stand before their parents.
 
     Raises:

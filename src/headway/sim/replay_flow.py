@@ -89,25 +89,18 @@ class Replay:
 
     `bound_s` is a makespan below which no schedule can be: the critical path, or all the work
     spread evenly over the engines, whichever is longer. `recalled` counts tasks that were taken
-    back from the queue of one engine to run on another.
+    back from the queue of one engine to run on another, `failed` runs that failed; `busy_s` is
+    the time of all runs together, of those too. `runs` are in the order of their ends.
     """
 
     choice: Choice
     makespan_s: float
     bound_s: float
-    runs: list[Run]
+    busy_s: float
     recalled: int
+    failed: int
+    runs: list[Run]
     scheme_failure: str = ""
-
-    @property
-    def busy_s(self) -> float:
-        """The time of all runs together, of those that failed too."""
-        return sum(run.ended_s - run.began_s for run in self.runs)
-
-    @property
-    def failed(self) -> int:
-        """How many runs failed."""
-        return sum(run.has_failed for run in self.runs)
 
     @property
     def utilisation(self) -> float:
@@ -160,8 +153,10 @@ def replay(
         choice,
         makespan_s,
         lower_bound_s(flow, choice.engines, circumstances.scale),
-        one.runs,
+        sum(run.ended_s - run.began_s for run in one.runs),
         one.scheduler.counters.recalled,
+        sum(run.has_failed for run in one.runs),
+        one.runs,
         one.scheduler.scheme_failure,
     )
 
@@ -191,9 +186,7 @@ class _Replayed:
         # The core alone does not mind 0, and so no time here is a rounded difference.
         self.world.now = 0.0
         self.runs: list[Run] = []
-        config = SchedulerConfig(
-            hwm=choice.hwm, scheme=choice.scheme, seed=circumstances.seed
-        )
+        config = SchedulerConfig(hwm=choice.hwm, scheme=choice.scheme, seed=circumstances.seed)
         self.scheduler = Scheduler(config, Random(circumstances.seed))
         self._flow = flow
         self._circumstances = circumstances
@@ -201,6 +194,8 @@ class _Replayed:
         self._half_s = circumstances.overhead_s / 2
         self._on_progress = on_progress
         self._engines = [_Engine(number) for number in range(choice.engines)]
+        #: Of each task, how often it has begun: an attempt may be recalled before it does.
+        self._begun = [0] * len(flow.tasks)
         self._ended = 0
         self._out: list[Command] = []
         self._turn_is_due = False
@@ -314,7 +309,8 @@ class _Replayed:
             return
         attempt = item.assignment
         number = _number(attempt.task)
-        run_s, has_failed = self._fate(number, attempt.attempt)
+        self._begun[number] += 1
+        run_s, has_failed = self._fate(number, self._begun[number])
         began_s = self.world.now
 
         def end() -> None:
@@ -328,12 +324,12 @@ class _Replayed:
 
         self.world.after(run_s, end)
 
-    def _fate(self, number: int, attempt: int) -> tuple[float, bool]:
-        """How long a run takes, and whether it fails; by its numbers alone, wherever it runs."""
+    def _fate(self, number: int, nth: int) -> tuple[float, bool]:
+        """How long the `nth` run of a task takes, and whether it fails: the same wherever it is."""
         runtime_s = self._runtimes_s[number]
         failures = self._circumstances.failures
         if failures:
-            rng = Random(f"{self._circumstances.seed} {number} {attempt}")
+            rng = Random(f"{self._circumstances.seed} {number} {nth}")
             if rng.random() < failures:
                 return runtime_s * rng.random(), True
         return runtime_s, False
