@@ -83,7 +83,8 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client doors flows sim controller engine wire core collector config errors", "typer rich msgspec"
+        "cli client doors flows sim controller engine wire core collector config errors",
+        "typer rich msgspec",
     ),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.

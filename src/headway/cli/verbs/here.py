@@ -56,69 +56,78 @@ def demo(
     raise typer.Exit(code)
 
 
+FlowFile = Annotated[
+    Path,
+    typer.Argument(
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        metavar="FLOW",
+        help="A workflow in WfFormat 1.5 (JSON), or the journal of headway start.",
+    ),
+]
+EnginesChoices = Annotated[
+    list[str] | None,
+    typer.Option("-n", "--engines", metavar="N,...", help="So many.", show_default="8"),
+]
+HwmChoices = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="N,...",
+        help="Tasks outstanding on an engine: auto, or a number; 0 is no limit.",
+        show_default="auto",
+    ),
+]
+SchemeChoices = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SCHEME,...",
+        help="leastload, lru, twobin, weighted, plainrandom, or your module:function.",
+        show_default="leastload",
+    ),
+]
+OverheadUs = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="MICROSECONDS",
+        help="The round trip of a dispatch; the default was measured on two cores: README.md.",
+    ),
+]
+Failures = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=0.95,
+        metavar="P",
+        help="So probably a run raises, at some point of its time, and is tried again.",
+    ),
+]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, help="Write a chart of its engines over time, as SVG."
+    ),
+]
+
+
 @app.command()
 def simulate(
-    flow: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            metavar="FLOW",
-            help="A workflow in WfFormat 1.5 (JSON), or the journal of headway start.",
-        ),
-    ],
-    engines: Annotated[
-        list[str] | None,
-        typer.Option("-n", "--engines", metavar="N,...", help="So many.", show_default="8"),
-    ] = None,
-    hwm: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="N,...",
-            help="Tasks outstanding on an engine: auto, or a number; 0 is no limit.",
-            show_default="auto",
-        ),
-    ] = None,
-    scheme: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SCHEME,...",
-            help="leastload, lru, twobin, weighted, plainrandom, or your module:function.",
-            show_default="leastload",
-        ),
-    ] = None,
-    overhead_us: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="MICROSECONDS",
-            help="The round trip of a dispatch; the default was measured on two cores: README.md.",
-        ),
-    ] = 665.0,
+    flow: FlowFile,
+    engines: EnginesChoices = None,
+    hwm: HwmChoices = None,
+    scheme: SchemeChoices = None,
+    overhead_us: OverheadUs = 665.0,
     scale: Annotated[
         float, typer.Option(min=0, metavar="FACTOR", help="Multiply all runtimes by this.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(metavar="N", help="Of chance in schemes and failures.")] = 0,
-    failures: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=0.95,
-            metavar="P",
-            help="So probably a run raises, at some point of its time, and is tried again.",
-        ),
-    ] = 0.0,
+    failures: Failures = 0.0,
     row: Annotated[
         int | None,
         typer.Option(metavar="N", help="The row of the table to plot.", show_default="the best"),
     ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", dir_okay=False, help="Write a chart of its engines over time, as SVG."
-        ),
-    ] = None,
+    plot: PlotFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
     """Replay a recorded flow in virtual time, and compare engines, hwm and schemes.
@@ -130,7 +139,7 @@ def simulate(
 
     \b
     Example:
-        headway simulate examples/workflow.json --engines 2,4 --hwm 1,auto --scheme leastload,lru
+        headway simulate examples/atlas.workflow.json --engines 2,4 --hwm 1,auto
     """
     with ends_in_words():
         from rich.console import Console
