@@ -42,6 +42,13 @@ def test_a_workflow_that_has_not_run_is_a_flow_without_times():
     assert {task.runtime_s for task in flow.tasks} == {None}
 
 
+def test_tasks_on_several_cores_are_noted():
+    flow = parse_wfformat(changed(put("execution.tasks.4.coreCount", 8)), "f")
+
+    assert flow.tasks[4].cores == 8
+    assert flow.notes == ("1 tasks ran on several cores, which is not replayed",)
+
+
 def changed(change: Callable[[Any], object]) -> bytes:
     """The example, with a change."""
     file = json.loads(EXAMPLE.read_bytes())

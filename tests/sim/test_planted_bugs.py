@@ -47,7 +47,7 @@ def test_tasks_that_are_repeated_though_they_may_run_once_are_found(
     def careless(task: Any, *, begun: bool, charged: bool) -> Cause:
         return Cause.CANCEL if task.cancelled else Cause.ENGINE_LOST
 
-    monkeypatch.setattr("headway.core.scheduler.after_engine_end", careless)
+    monkeypatch.setattr("headway.core.engine_events.after_engine_end", careless)
     assert seeds_until_found() <= SEEDS_MAX
 
 

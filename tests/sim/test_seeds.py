@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 
-from headway.sim.faults import Faults
+from headway.sim.faults import Faults, draw
 from headway.sim.run import run
 
 #: A seed that failed, and what was wrong.
@@ -22,7 +25,10 @@ STORIES = {
 
 @pytest.mark.parametrize("seed", STORIES)
 def test_a_seed_that_failed_once_does_not_again(seed: int):
-    assert run(seed).violation == ""
+    # Without the kinds of trouble that were unknown at the time: they would make another story.
+    trouble = draw(Random(f"faults {seed}"))
+    old = replace(trouble, drop=0.0, reorder=0.0, torn=0.0, clock_jump=0.0, run_timeout=0.0)
+    assert run(seed, old).violation == ""
 
 
 @pytest.mark.parametrize("seed", range(10_000, 10_030))

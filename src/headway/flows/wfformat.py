@@ -98,7 +98,10 @@ def parse_wfformat(data: bytes, source: str) -> Flow:
             f"{source}: schemaVersion: it is WfFormat {version!r}, and headway reads {VERSION!r}"
         )
     file = _decoded(data, source, _Whole)
-    return make_flow(file.name or Path(source).stem, source, _tasks(file.workflow, source))
+    tasks = list(_tasks(file.workflow, source))
+    wide = sum(task.cores > 1 for task in tasks)
+    notes = [f"{wide:,} tasks ran on several cores, which is not replayed"] if wide else []
+    return make_flow(file.name or Path(source).stem, source, tasks, notes)
 
 
 def _tasks(workflow: _Workflow, source: str) -> Iterator[FlowTask]:
