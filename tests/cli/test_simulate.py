@@ -132,6 +132,18 @@ def test_a_file_that_is_no_flow_is_said_in_a_line(tmp_path: Path, text: str, sai
     assert "Traceback" not in result.output
 
 
+def test_a_terminal_that_has_ascii_alone_gets_plain_plots():
+    done = subprocess.run(
+        [sys.executable, "-m", "headway", "simulate", ATLAS],
+        capture_output=True,
+        timeout=100,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"@@@@@" in done.stdout
+
+
 def test_a_scheme_of_the_users_own_is_found_beside_them(tmp_path: Path):
     (tmp_path / "mine.py").write_text("def last(loads):\n    return len(loads) - 1\n")
 

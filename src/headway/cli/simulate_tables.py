@@ -40,7 +40,7 @@ def show(flow: Flow, replays: Sequence[Replay], best: int, console: Console) -> 
     for title in ("row", "engines", "hwm"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("scheme", overflow="fold")
-    for title in ("makespan", "busy", "bound", "× bound", "recalled"):
+    for title in ("makespan", "busy", "bound", "ratio", "recalled"):
         table.add_column(title, justify="right", no_wrap=True)
     if has_failures:
         table.add_column("failed", justify="right")
