@@ -20,6 +20,8 @@ STORIES = {
     988: "a client that had been given up was told so once: that was lost, and it waited for ever",
     2018: "the same, as another client's loss",
     2381: "the same, with another cut",
+    11803: "the copy of a hello that came after its client had been given up made a new client of "
+    "it, whose tasks were then refused; that answer was lost, and it waited for ever",
 }
 
 
