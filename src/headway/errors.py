@@ -16,6 +16,7 @@
       StartError                the controller or its engines did not start
         JournalError            the journal can't be opened, read or written
       ReplayError               a journal or a snapshot does not fit the scheduler that reads it
+      FlowError                 (ValueError) a file holds no flow, or one that can't be run
       InvariantViolation        a bug in headway: please report it
 
 A task's own exception is raised as itself, with a RemoteTraceback as its cause.
@@ -105,6 +106,10 @@ class JournalError(StartError):
 class ReplayError(HeadwayError):
     """Raised when what was written down of a scheduler does not lead to a state of one: it is cut,
     was mixed with another's, or was written by another version or with other settings."""
+
+
+class FlowError(HeadwayError, ValueError):
+    """Raised when a file holds no flow of tasks, or one that can't be run; it says where in it."""
 
 
 class InvariantViolation(HeadwayError):

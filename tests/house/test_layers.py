@@ -75,14 +75,16 @@ ROOMS = {
         forbidden=PICKLES,
         schedules=True,
     ),
+    "flows": room("flows errors", "msgspec"),
     "sim": room(
-        "sim client controller engine core wire config errors",
+        "sim flows client controller engine core wire config errors",
         "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,
     ),
     "cli": room(
-        "cli client doors controller engine wire core collector config errors", "typer rich msgspec"
+        "cli client doors flows sim controller engine wire core collector config errors",
+        "typer rich msgspec",
     ),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 
-from headway.sim.faults import Faults
+from headway.sim.faults import Faults, draw
 from headway.sim.run import run
 
 #: A seed that failed, and what was wrong.
@@ -17,12 +20,17 @@ STORIES = {
     988: "a client that had been given up was told so once: that was lost, and it waited for ever",
     2018: "the same, as another client's loss",
     2381: "the same, with another cut",
+    11803: "the copy of a hello that came after its client had been given up made a new client of "
+    "it, whose tasks were then refused; that answer was lost, and it waited for ever",
 }
 
 
 @pytest.mark.parametrize("seed", STORIES)
 def test_a_seed_that_failed_once_does_not_again(seed: int):
-    assert run(seed).violation == ""
+    # Without the kinds of trouble that were unknown at the time: they would make another story.
+    trouble = draw(Random(f"faults {seed}"))
+    old = replace(trouble, drop=0.0, reorder=0.0, torn=0.0, clock_jump=0.0, run_timeout=0.0)
+    assert run(seed, old).violation == ""
 
 
 @pytest.mark.parametrize("seed", range(10_000, 10_030))

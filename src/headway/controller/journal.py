@@ -263,7 +263,7 @@ def _open(path: Path, durability: str) -> sqlite3.Connection:
         if is_new:
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(_SCHEMA)
-        _check_ours(db, path)
+        check_ours(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durability == FULL else 'NORMAL'}")
         db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -276,7 +276,12 @@ def _open(path: Path, durability: str) -> sqlite3.Connection:
     return db
 
 
-def _check_ours(db: sqlite3.Connection, path: Path) -> None:
+def check_ours(db: sqlite3.Connection, path: Path) -> None:
+    """Make sure that an open database is a journal, and of this version.
+
+    Raises:
+        JournalError: it is not.
+    """
     if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         raise JournalError(
             f"{path} is an SQLite database, but no journal of headway. Give --journal another path"

@@ -20,6 +20,9 @@ from headway.wire import messages as m
 _BANNED_MAX = 1_000
 #: Engines that ended before their hello was read. Bounded: that of the oldest will not come.
 _DEAD_MAX = 1_000
+#: Clients that were given up, so that a hello which was on its way for long makes no new one of
+#: them. Bounded: that of the oldest will not come.
+_GONE_MAX = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +81,7 @@ class Peers:
         self._by_identity: dict[bytes, Peer] = {}
         self._banned: OrderedDict[bytes, None] = OrderedDict()
         self._dead: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[bytes, None] = OrderedDict()
         self.clients: dict[ClientId, ClientPeer] = {}
         self.engines: dict[EngineId, EnginePeer] = {}
         self.engines_by_token: dict[str, EnginePeer] = {}
@@ -103,6 +107,9 @@ class Peers:
         self._by_identity.pop(peer.identity, None)
         if isinstance(peer, ClientPeer):
             self.clients.pop(peer.number, None)
+            self._gone[peer.identity] = None
+            if len(self._gone) > _GONE_MAX:
+                self._gone.popitem(last=False)
         elif isinstance(peer, EnginePeer):
             self.engines.pop(peer.number, None)
             if self.engines_by_token.get(peer.hello.token) is peer:
@@ -119,6 +126,11 @@ class Peers:
     def is_banned(self, identity: bytes) -> bool:
         """Whether `identity` broke the protocol."""
         return identity.removesuffix(m.RESULTS_SUFFIX) in self._banned
+
+    def is_gone(self, identity: bytes) -> bool:
+        """Whether `identity` was a client's that is not known any more: an identity is used by one
+        client, so that what comes from there now was on its way for long."""
+        return identity in self._gone
 
     def bury(self, token: str) -> None:
         """The engine `token`, which is not here, has ended: it is not to be welcomed any more."""

@@ -136,7 +136,7 @@ class Reception:
             peer = NannyPeer(identity, hello, now)
             self._greet(peer, 0, 0)
             self._compare_engines(hello, now)
-        elif hello.cluster:
+        elif hello.cluster or self._peers.is_gone(identity):
             role = "client" if isinstance(hello, m.ClientHello) else "engine"
             self._decline(
                 identity,

@@ -7,7 +7,9 @@ What this file must not know: how any of it comes about.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from headway.core.events import (
     NEED_ALL,
@@ -38,6 +40,16 @@ class Asked:
     ends: list[m.Result] = field(default_factory=list)
     cancel_asked: bool = False
 
+    @property
+    def has_limit(self) -> bool:
+        """Whether it may run out of time."""
+        return self.options.timeout_s is not None or self.options.run_timeout_s is not None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its client heard that it has no value."""
+        return bool(self.ends) and self.ends[0].state != TaskState.SUCCEEDED
+
 
 @dataclass(slots=True)
 class Ran:
@@ -50,9 +62,14 @@ class Ran:
 
 
 class Checker:
-    """Sees everything, and raises Violation."""
+    """Sees everything, and raises Violation.
 
-    def __init__(self) -> None:
+    Parameters:
+        load_max: how many tasks an engine may have outstanding at most; inf for any number.
+    """
+
+    def __init__(self, load_max: float = inf) -> None:
+        self._load_max = load_max
         self.tasks: dict[TaskId, Asked] = {}
         self.groups: dict[TaskId, list[TaskId]] = {}
         self.runs: dict[TaskId, list[Ran]] = defaultdict(list)
@@ -62,13 +79,16 @@ class Checker:
     # --- what clients hear -----------------------------------------------------------------------
 
     def heard(self, client: str, result: m.Result) -> None:
-        """A client heard how a task ended."""
+        """A client heard how a task ended: for the first time, or, after a loss, again."""
         task = result.task
         asked = self.tasks[task]
         state = TaskState(result.state)
         where = f"task {task & 0xFFFFFF} of {client}"
         if asked.ends:
-            raise Violation(f"{where} ended twice: {asked.ends[0]}, {result}")
+            first = asked.ends[0]
+            if (first.state, first.payload) != (result.state, result.payload):
+                raise Violation(f"{where} ended twice: {first}, {result}")
+            return
         asked.ends.append(result)
         if state not in FINAL_STATES:
             raise Violation(f"{where} was told in state {state!r}")
@@ -78,10 +98,20 @@ class Checker:
             if not any(run.how == "ran" and run.result == payload for run in runs):
                 raise Violation(f"{where} has the value {payload!r}, which no run of it gave")
             self._require_value(task, bytes(payload or b""))
-        elif state is TaskState.FAILED and not any(run.how == "raised" for run in runs):
+            committed = max(run.attempt for run in runs if run.result == payload)
+            later = [run for run in runs if run.attempt > committed]
+            if later:
+                raise Violation(
+                    f"{where} ended by attempt {committed}, which was stale: {later[0]} had begun"
+                )
+        elif task in self.values:
+            raise Violation(f"{where} ended {state.name}, after others were given its value")
+        if state is TaskState.FAILED and not any(run.how == "raised" for run in runs):
             raise Violation(f"{where} failed, and no run of it raised")
         elif state is TaskState.CANCELLED and not asked.cancel_asked:
             raise Violation(f"{where} was cancelled, and nobody asked")
+        elif state is TaskState.TIMED_OUT and not asked.has_limit:
+            raise Violation(f"{where} ran out of time, of which it had no end")
 
     def _require_value(self, task: TaskId, value: bytes) -> None:
         before = self.values.setdefault(task, value)
@@ -97,12 +127,19 @@ class Checker:
         runs = self.runs[task.task]
         if any(run.attempt == task.attempt for run in runs):
             raise Violation(f"{where} ran twice")
+        if asked.ends and asked.ends[0].state == TaskState.SUCCEEDED:
+            value = asked.ends[0].payload
+            committed = max(run.attempt for run in runs if run.result == value)
+            if task.attempt > committed:
+                raise Violation(f"{where} began after attempt {committed} had succeeded")
         if asked.options.at_most_once and any(run.how != "refused" for run in runs):
             raise Violation(
                 f"{where} (of {asked.client}) ran before, and may run once at most: {runs}"
             )
         for upstream, value in zip(asked.inputs, inputs, strict=True):
             self._require_value(upstream, value)
+            if self.tasks[upstream].has_failed:
+                raise Violation(f"{where} was given the value of a task that failed: {upstream}")
             if not any(run.how == "ran" and run.result == value for run in self.runs[upstream]):
                 raise Violation(f"{where} was given a value that task {upstream} never had")
         for condition in asked.conditions:
@@ -115,6 +152,22 @@ class Checker:
         for run in self.runs[task.task]:
             if run.attempt == task.attempt and run.engine == engine:
                 run.how, run.result = how, result
+
+    def holds(self, engine: str, resources: Mapping[str, float], tasks: Iterable[TaskId]) -> None:
+        """An engine was sent tasks, and now has these that have not ended."""
+        held = list(tasks)
+        if len(held) > self._load_max:
+            raise Violation(
+                f"{engine} has {len(held)} tasks, of which {self._load_max} are allowed"
+            )
+        needed: dict[str, float] = defaultdict(float)
+        for task in held:
+            for name, amount in (self.tasks[task].options.resources or {}).items():
+                needed[name] += amount
+        for name, amount in needed.items():
+            if amount > resources.get(name, 0.0):
+                has = resources.get(name, 0.0)
+                raise Violation(f"{engine} has tasks that need {amount} of {name}, and has {has}")
 
     def _may_be_met(self, condition: ConditionSpec) -> bool:
         """Whether so many upstreams have ended as wanted, as far as can be seen from here: one

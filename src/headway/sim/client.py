@@ -23,7 +23,7 @@ class SimClient:
     """One client, from its hello until it says goodbye or vanishes.
 
     Parameters:
-        on_result: called with each end that the client hears of, once.
+        on_result: called with each end that the client hears of, also when it hears it again.
     """
 
     def __init__(
@@ -163,5 +163,5 @@ class SimClient:
         if results.accepted:
             self.session.accepted(results.accepted)
         for result in results.results:
-            if self.session.open.pop(result.task, None) is not None:
-                self._on_result(self, result)
+            self.session.open.pop(result.task, None)
+            self._on_result(self, result)

@@ -113,6 +113,8 @@ class ControllerLife:
         if self.network.is_troubled:
             if world.chance(faults.crash_in_commit):
                 self.journal.crash = world.rng.choice(("before", "after"))
+                if world.chance(faults.torn):
+                    self.journal.crash = "torn"
             if world.chance(faults.crash_in_send):
                 self.router.crash_after_sends = world.rng.randrange(5)
         try:

@@ -1,4 +1,4 @@
-"""Simulated engines and their nannies: the real queue and messages, and tasks that are scripts.
+"""Simulated engines: the real queue and messages, and tasks that are scripts.
 
 A task's payload says how long it runs and how each attempt ends. What this file must not know:
 what is right, and clients.
@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 from msgspec import Struct
 
-from headway.config import WireConfig
 from headway.core import events as ev
 from headway.core.events import EngineEnd, Outcome, TaskId
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.runner import Function
-from headway.sim.faults import Faults
-from headway.sim.network import Connection, Network
-from headway.sim.world import World
+from headway.engine.status import INTERRUPT_OVERRAN, Status
+from headway.sim.network import Connection
 from headway.wire import codec
 from headway.wire import messages as m
 
-#: From an engine's end until its nanny says so; until another is there; until somebody starts
-#: a nanny again.
-_REPORT_S, _REPLACE_S, _NEW_NANNY_S = 0.002, 0.3, 1.0
+if TYPE_CHECKING:
+    from headway.sim.nanny import SimNanny
+
 #: An outcome waits so long for others.
 _FLUSH_S = 0.001
 
@@ -50,12 +49,18 @@ class Witness(Protocol):
     def ended(self, task: m.Assignment, engine: str, how: str, result: bytes) -> None:
         """It has ended."""
 
+    def holds(self, engine: str, resources: Mapping[str, float], tasks: Iterable[TaskId]) -> None:
+        """It was sent tasks, and now has these that have not ended."""
+
 
 @dataclass(slots=True)
 class _Run:
     item: Assigned
     script: Script
     number: int
+    began_s: float
+    #: It was interrupted, for this reason of engine/status.py: what it returns does not count.
+    interrupted: int = 0
 
 
 class SimEngine:
@@ -72,6 +77,8 @@ class SimEngine:
         self.started: TaskId | None = None
         self.run: _Run | None = None
         self._runs = itertools.count(1)
+        #: The last task of which it has heard that it shall not run.
+        self._stop_heard = 0
         self._pending: list[Outcome] = []
         self._unaccepted: deque[m.Outcomes] = deque()
         self._batch = 0
@@ -92,13 +99,34 @@ class SimEngine:
         """Its process ends, now; its nanny will say so."""
         if self.is_dead:
             return
-        self.is_dead = True
         self.world.say(f"engine {self.token} ends: {text}")
-        busy = self.run is not None
+        status = self.status()
+        self.is_dead = True
         self.run = None
         self.commands.close()
         self.results.close()
-        self.nanny.engine_ended(self, EngineEnd(text, wanted=wanted), self.started, busy)
+        self.nanny.engine_ended(self, EngineEnd(text, wanted=wanted), status)
+
+    def status(self) -> Status:
+        """What its nanny sees of it."""
+        run = self.run
+        if run is None:
+            return Status(True, 0, False, self.started, 0.0, 0.0, 0.0, self._stop_heard)
+        limit_s = run.item.assignment.run_timeout_s
+        deadline_s = run.began_s + limit_s if limit_s is not None else 0.0
+        return Status(
+            True, run.number, True, self.started, run.began_s, deadline_s, 0.0, self._stop_heard
+        )
+
+    def interrupt(self, number: int, reason: int) -> None:
+        """Interrupt that run: it ends, unless it takes no notice of it."""
+        run = self.run
+        is_stalled = self.world.now < self.stalled_until_s and self.nanny.network.is_troubled
+        if run is None or run.number != number or run.interrupted or is_stalled:
+            return
+        run.interrupted = reason
+        if not run.script.ignores_stop:
+            self._report(run, "stopped")
 
     def _begin_next(self) -> None:
         if self.run is not None or self.is_dead or not self._is_welcome_once:
@@ -108,13 +136,15 @@ class SimEngine:
             self.queue.end()
             return
         script = msgspec.json.decode(cast("bytes", item.assignment.payload), type=Script)
-        self.run = _Run(item, script, next(self._runs))
+        self.run = _Run(item, script, next(self._runs), self.world.now)
         self.started = item.assignment.task
         inputs = [bytes(value) for value in item.assignment.inputs or ()]
         self.nanny.witness.began(item.assignment, self.token, inputs)
         number = self.run.number
         slowness = self.slowness if self.nanny.network.is_troubled else 1.0
         self.world.after(script.run_s * slowness, lambda: self._end_run(number))
+        if item.assignment.run_timeout_s is not None:
+            self.nanny.watch(self)
 
     @property
     def _is_welcome_once(self) -> bool:
@@ -133,7 +163,8 @@ class SimEngine:
             self.nanny.witness.ended(task, self.token, how, b"")
             self.die("crashed")
             return
-        self._report(run, how)
+        # Also if it took no notice of its interrupt: what it returns may be half a result.
+        self._report(run, "stopped" if run.interrupted else how)
 
     def _report(self, run: _Run, how: str) -> None:
         task = run.item.assignment
@@ -141,7 +172,7 @@ class SimEngine:
             "ran": ev.RAN,
             "raised": ev.RAISED,
             "refused": ev.REFUSED,
-            "stopped": ev.STOPPED,
+            "stopped": ev.OVERRAN if run.interrupted == INTERRUPT_OVERRAN else ev.STOPPED,
         }
         error = ev.ErrorInfo(["builtins.ValueError"], "no") if how != "ran" else None
         result = f"{task.task}:{task.attempt}:{self.token}".encode() if how == "ran" else b""
@@ -213,6 +244,7 @@ class SimEngine:
             self._accepted(message.accepted)
             functions = [Function(digest, b"") for digest in message.functions]
             self.queue.append([Assigned(task, functions[task.function]) for task in message.tasks])
+            self._show_what_it_holds()
             self._begin_next()
         elif isinstance(message, m.Accepted):
             self._accepted(message.batch)
@@ -238,138 +270,17 @@ class SimEngine:
         while self._unaccepted and self._unaccepted[0].batch <= batch:
             self._unaccepted.popleft()
 
+    def _show_what_it_holds(self) -> None:
+        held = [held.task for held in self.queue.held()]
+        if self.run is None and self.started in held:
+            held.remove(self.started)  # it has ended since
+        self.nanny.witness.holds(self.token, self.nanny.resources, held)
+
     def _stop(self, tasks: list[TaskId]) -> None:
-        dropped, begun = self.queue.stop(tasks)
+        """Drop those that have not begun. The one that runs is its nanny's to interrupt."""
+        dropped, _ = self.queue.stop(tasks)
         for item in dropped:
             task = item.assignment
             self._add(Outcome(task.task, task.attempt, ev.STOPPED, b""))
-        run = self.run
-        if run is not None and run.item is begun and not run.script.ignores_stop:
-            self._report(run, "stopped")
-
-
-class SimNanny:
-    """One nanny after the other on a host: each starts engines, and says how they end.
-
-    Parameters:
-        token: the host's name, and the beginning of its nannies' tokens.
-    """
-
-    def __init__(
-        self,
-        world: World,
-        network: Network,
-        faults: Faults,
-        wire: WireConfig,
-        host: str,
-        engines: int,
-        resources: dict[str, float],
-        witness: Witness,
-    ) -> None:
-        self.world = world
-        self.network = network
-        self.faults = faults
-        self.host = host
-        self.resources = resources
-        self.witness = witness
-        self.engines: dict[str, SimEngine] = {}
-        self._wanted = engines
-        self._heartbeat_s = wire.heartbeat_s
-        self._numbers = itertools.count(1)
-        self._lives = itertools.count(1)
-        self._decoder = codec.to_nanny()
-        self._died: deque[m.EngineDied] = deque(maxlen=1000)
-        self._begin()
-        world.after(self._heartbeat_s, self._beat)
-
-    def _begin(self) -> None:
-        self.token = f"{self.host}.{next(self._lives)}"
-        self.is_dead = False
-        self._cluster = ""
-        self._nth = 0
-        self._is_welcome = False
-        self._died.clear()
-        self.connection = Connection(
-            self.network, f"nanny-{self.token}".encode(), self._hear, self._lost, self._hello
-        )
-
-    def die(self, why: str) -> None:
-        """Its process ends, and its engines with it; somebody starts another."""
-        if self.is_dead:
-            return
-        self.world.say(f"nanny {self.token} ends: {why}")
-        self.is_dead = True
-        self.connection.close()
-        for engine in list(self.engines.values()):
-            engine.die("its nanny ended")  # which tells nobody
-        self.engines.clear()
-        self.world.after(_NEW_NANNY_S, self._begin)
-
-    def _start_engine(self) -> None:
-        if self.is_dead or len(self.engines) >= self._wanted:
-            return
-        token = f"{self.token}.{next(self._numbers)}"
-        slowness = self.world.rng.uniform(1.0, self.faults.slow)
-        self.engines[token] = SimEngine(self, token, slowness)
-
-    def engine_ended(
-        self, engine: SimEngine, end: EngineEnd, started: TaskId | None, busy: bool
-    ) -> None:
-        """One of its engines ended: say so, and start another."""
-        if self.is_dead:
-            return
-        life = self.token
-        died = m.EngineDied(engine.token, end, started, busy)
-
-        def report() -> None:
-            if self.token == life and not self.is_dead:
-                del self.engines[engine.token]
-                self._died.append(died)
-                if self._is_welcome:
-                    self.connection.send(codec.encode(died))
-
-        self.world.after(_REPORT_S, report)
-        self.world.after(_REPLACE_S, self._start_engine)
-
-    def _hello(self) -> None:
-        self._nth += 1
-        self._is_welcome = False
-        returns = bool(self._cluster)
-        hello = m.NannyHello(
-            m.VERSION, self.token, 0, self.host, self._cluster,
-            list(self.engines) if returns else [], list(self._died) if returns else [], self._nth,
-        )  # fmt: skip
-        self.connection.send(codec.encode(hello))
-
-    def _lost(self) -> None:
-        self._is_welcome = False
-
-    def _beat(self) -> None:
-        self.world.after(self._heartbeat_s, self._beat)
-        if self.is_dead or not self._is_welcome:
-            return
-        vitals = [
-            m.Vitals(e.token, e.run.item.assignment.task if e.run else None, 0.0, 1)
-            for e in self.engines.values()
-            if not e.is_dead
-        ]
-        self.connection.send(codec.encode(m.Heartbeat(vitals)))
-
-    def _hear(self, frames: list[bytes]) -> None:
-        if self.is_dead:
-            return
-        message = self._decoder.decode(frames)
-        if isinstance(message, m.Welcome):
-            if message.nth == self._nth:
-                is_first, self._cluster = not self._cluster, message.cluster
-                self._is_welcome = True
-                for _ in range(self._wanted if is_first else 0):
-                    self._start_engine()
-        elif isinstance(message, m.Refused):
-            self.die(f"refused: {message.reason}")
-        elif isinstance(message, m.WhoAreYou) and self._is_welcome:
-            self._hello()
-        elif isinstance(message, m.StopEngine) and self._is_welcome:
-            engine = self.engines.get(message.token)
-            if engine is not None and not engine.is_dead:
-                engine.die(message.reason, wanted=True)
+        if tasks:
+            self._stop_heard = tasks[-1]

@@ -31,6 +31,14 @@ class Faults:
     flush_old: float = 0.0
     #: A message comes twice.
     duplicate: float = 0.0
+    #: A message is lost, and what follows it on that way: half of a connection is dead, until
+    #: both ends notice, at most `drop_notice_s` later. (A message alone is never lost: TCP.)
+    drop: float = 0.0
+    drop_notice_s: float = 3.0
+    #: A message is held up, and what follows it on that way, by up to `reorder_s`: what was sent
+    #: later on the other connections of its peer, and of others, comes before it.
+    reorder: float = 0.0
+    reorder_s: float = 2.0
     engine_crash: float = 0.0
     engine_stall: float = 0.0
     stall_s: float = 0.0
@@ -42,14 +50,20 @@ class Faults:
     controller_crash: float = 0.0
     crash_in_commit: float = 0.0
     crash_in_send: float = 0.0
+    #: Of the crashes while it writes, so many leave the beginning of a turn in the journal.
+    torn: float = 0.0
     #: Seconds until the next controller starts.
     restart_s: float = 0.5
     #: Between two controllers, the wall clock jumps by up to so much, in either direction.
     wall_jump_s: float = 0.0
+    #: And so often while a controller lives.
+    clock_jump: float = 0.0
     #: A client disappears without a word.
     client_vanish: float = 0.0
     #: A compaction happens at so many turns of a hundred.
     compact: float = 0.0
+    #: Of the tasks, so many have a limit to their run, which some pass.
+    run_timeout: float = 0.0
 
     def named(self) -> dict[str, float]:
         """Those that are not as they are in a world without trouble."""
@@ -82,5 +96,19 @@ def draw(rng: Random) -> Faults:
         "client_vanish": (0.02, 0.1),
         "compact": (1.0, 20.0),
     }
+    faults = _pick(rng, faults, choices)
+    # Drawn after the others, so that the seeds of old stories still have their old trouble, if
+    # these are left out.
+    later: dict[str, tuple[float, ...]] = {
+        "drop": (0.0005, 0.01),
+        "reorder": (0.001, 0.05),
+        "torn": (0.5,),
+        "clock_jump": (0.1, 1.0),
+        "run_timeout": (0.1, 0.5),
+    }
+    return _pick(rng, faults, later)
+
+
+def _pick(rng: Random, faults: Faults, choices: dict[str, tuple[float, ...]]) -> Faults:
     picked = [name for name in choices if rng.random() < 0.4]
     return replace(faults, **{name: rng.choice(choices[name]) for name in picked})

@@ -1,11 +1,14 @@
 """The journal of a simulated controller: in memory, as the real one would have it on a disk.
 
-A controller may die while it writes: then the turn is there, or it is not, and nobody was told.
+A controller may die while it writes: then the turn is there, or it is not, or its beginning is;
+and nobody was told. As in SQLite's log, a turn counts if its frame is whole (its length, a
+checksum, then the record), and what is written next takes the place of a frame that is not.
 What this file must not know: what turns are about.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -25,12 +28,13 @@ class MemoryJournal:
     def __init__(self, config: SchedulerConfig) -> None:
         self._config = config
         self._meta: dict[str, Any] = {}
-        self._turns: list[tuple[int, bytes]] = []
+        #: Frames, of which the last may be torn.
+        self._frames: list[bytes] = []
         self._parts: list[bytes] = []
         self.last_seq = 0
         self.snapshot_seq = 0
         self.turns_bytes = 0
-        #: "before" or "after": the next commit is the end of the controller.
+        #: "before", "torn" or "after": the next commit is the end of the controller.
         self.crash: str | None = None
 
     def meta(self, key: str) -> Any:
@@ -40,12 +44,18 @@ class MemoryJournal:
         self._meta.update(facts)
 
     def commit(self, record: bytes) -> None:
-        """Write one turn; or die before that, or after it."""
+        """Write one turn; or die before that, in the middle, or after it."""
         crash, self.crash = self.crash, None
         if crash == "before":
             raise Crashed
+        if self._frames and not _is_whole(self._frames[-1]):
+            self._frames.pop()
+        frame = _frame(record)
+        if crash == "torn":
+            self._frames.append(frame[: len(frame) // 2])
+            raise Crashed
         self.last_seq += 1
-        self._turns.append((self.last_seq, record))
+        self._frames.append(frame)
         if crash == "after":
             raise Crashed
 
@@ -53,7 +63,9 @@ class MemoryJournal:
         yield from self._parts
 
     def turns(self) -> Iterator[tuple[int, bytes]]:
-        yield from self._turns
+        for seq, frame in enumerate(self._frames, self.snapshot_seq + 1):
+            if _is_whole(frame):
+                yield seq, frame[_HEAD_BYTES:]
 
     def count_turns(self) -> None:
         """Nothing is compacted but by `compact`."""
@@ -66,7 +78,20 @@ class MemoryJournal:
         ledger, now, wall_s = read_ledger(self, self._config, Random(self._config.seed))
         self._parts = list(dump_ledger(ledger, now, wall_s))
         self.snapshot_seq = self.last_seq
-        self._turns.clear()
+        self._frames.clear()
 
     def close(self) -> None:
         """It stays."""
+
+
+#: Before each record: its length, and its checksum.
+_HEAD_BYTES = 8
+
+
+def _frame(record: bytes) -> bytes:
+    return b"".join((len(record).to_bytes(4, "big"), zlib.crc32(record).to_bytes(4, "big"), record))
+
+
+def _is_whole(frame: bytes) -> bool:
+    head, record = frame[:_HEAD_BYTES], frame[_HEAD_BYTES:]
+    return head == _frame(record)[:_HEAD_BYTES]

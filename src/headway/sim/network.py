@@ -1,9 +1,9 @@
 """Connections between a controller and its peers, which can be cut.
 
-As with TCP, what travels on one connection keeps its order, and what is on its way when the
-connection is cut is lost. Then the peer notices, and connects again as soon as it can. As with
-ZeroMQ, what a peer had sent and lay unsent may arrive after all, on the new connection, before
-anything else.
+As with TCP, what travels on one connection keeps its order; what is on its way when the connection
+is cut is lost, and one half of it may be dead before that. Then the peer notices, and connects
+again as soon as it can. As with ZeroMQ, what a peer had sent and lay unsent may arrive after all,
+on the new connection, before anything else.
 
 A `SimRouter` is to a controller what a ROUTER is: `recv_multipart`, `send_multipart`, `poll`.
 What this file must not know: what messages say.
@@ -61,6 +61,9 @@ class Connection:
         self.blind_until_s = 0.0
         self._last_in_s = 0.0
         self._last_out_s = 0.0
+        #: Nothing gets through that way any more, though the connection seems to be up.
+        self._is_dead_in = False
+        self._is_dead_out = False
         #: Sent while it was down, and perhaps flushed when it is up again.
         self._unsent: list[list[bytes]] = []
         network.connections[identity] = self
@@ -76,6 +79,10 @@ class Connection:
 
     def _travel_in(self, frames: list[bytes]) -> None:
         network, generation = self.network, self.generation
+        self._is_dead_in = self._is_dead_in or self._loses("to")
+        if self._is_dead_in:
+            return
+        self._last_in_s = max(self._last_in_s, self._held_up_until_s())
         copies = 2 if network.world.chance(network.faults.duplicate * network.is_troubled) else 1
         for _ in range(copies):
             self._last_in_s = at_s = max(self._last_in_s, network.world.now + network.delay_s())
@@ -89,6 +96,10 @@ class Connection:
     def travel_out(self, frames: list[bytes]) -> None:
         """Carry a message from the controller to the peer."""
         network, generation = self.network, self.generation
+        self._is_dead_out = self._is_dead_out or self._loses("from")
+        if self._is_dead_out:
+            return
+        self._last_out_s = max(self._last_out_s, self._held_up_until_s())
         self._last_out_s = at_s = max(self._last_out_s, network.world.now + network.delay_s())
 
         def arrive() -> None:
@@ -96,6 +107,27 @@ class Connection:
                 self.on_frames(frames)
 
         network.world.at(at_s, arrive)
+
+    def _loses(self, way: str) -> bool:
+        """Whether this message is lost. Then the connection is dead, and is noticed to be."""
+        network, generation = self.network, self.generation
+        if not network.world.chance(network.faults.drop * network.is_troubled):
+            return False
+        network.world.say(f"{self.identity.decode()}: lost {way} the controller, and what follows")
+
+        def notice() -> None:
+            if self.generation == generation:
+                self.cut()
+
+        network.world.after(network.world.rng.uniform(0, network.faults.drop_notice_s), notice)
+        return True
+
+    def _held_up_until_s(self) -> float:
+        """When this message may arrive: 0 if nothing holds it up."""
+        network = self.network
+        if not network.world.chance(network.faults.reorder * network.is_troubled):
+            return 0.0
+        return network.world.now + network.world.rng.uniform(0, network.faults.reorder_s)
 
     def cut(self, partition_s: float = 0.0) -> None:
         """Break the connection: what is on its way is lost, and nobody connects for a while."""
@@ -126,6 +158,7 @@ class Connection:
         self.is_up = True
         self.generation += 1
         self._last_in_s = self._last_out_s = 0.0
+        self._is_dead_in = self._is_dead_out = False
         unsent, self._unsent = self._unsent, []
         if network.world.chance(network.faults.flush_old * network.is_troubled):
             for frames in unsent:

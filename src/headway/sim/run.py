@@ -17,12 +17,14 @@ from headway.config import SchedulerConfig, WireConfig
 from headway.controller.loop import Controller
 from headway.core import invariants
 from headway.core.events import ConditionSpec, TaskId, TaskOptions
+from headway.core.prefetch import load_max
 from headway.core.states import TaskState
 from headway.sim import faults as fl
 from headway.sim.checks import Asked, Checker, Violation
 from headway.sim.client import SimClient
 from headway.sim.controller import ControllerLife
-from headway.sim.engine import Script, SimNanny
+from headway.sim.engine import Script
+from headway.sim.nanny import SimNanny
 from headway.sim.network import Network
 from headway.sim.world import World
 from headway.wire import messages as m
@@ -61,13 +63,15 @@ class Run:
         self.world = world = World(seed)
         self.rng = rng = Random(f"workload {seed}")
         self.faults = faults or fl.draw(Random(f"faults {seed}"))
-        self.checker = Checker()
+        #: For what came into this world later: what came first is drawn as it was.
+        self.later_rng = Random(f"later {seed}")
         self.network = Network(world, self.faults)
         config = SchedulerConfig(
             hwm=rng.choice((1, 2, 8, 0, "auto")),
             scheme=rng.choice(("leastload", "lru", "twobin", "weighted", "plainrandom")),
             seed=seed,
         )
+        self.checker = Checker(load_max(config))
         self._turns = 0
         self.life = ControllerLife(world, self.network, self.faults, config, WIRE, self._check_turn)
         self.nannies = [
@@ -134,6 +138,8 @@ class Run:
         script = Script(
             rng.choice((0.0001, 0.01, 0.5, 2.0)), rng.choice(_ENDS).split(), rng.random() < 0.2
         )
+        if self.later_rng.random() < self.faults.run_timeout:
+            options = msgspec.structs.replace(options, run_timeout_s=0.3)
         task = client.submit(msgspec.json.encode(script), inputs or None, after, follow, options)
         asked = Asked(client.name, options, inputs, [c for c in (after, follow) if c], follow)
         self.checker.tasks[task] = asked
@@ -150,7 +156,10 @@ class Run:
         return ConditionSpec(upstreams, rng.choice((0, 0, 1)), rng.choice((1, 1, 2, 3)))
 
     def _on_result(self, client: SimClient, result: m.Result) -> None:
+        is_first = not self.checker.tasks[result.task].ends
         self.checker.heard(client.name, result)
+        if not is_first:
+            return
         self.world.say(
             f"{client.name} hears: task {result.task & 0xFFFFFF} {TaskState(result.state).name}"
         )
@@ -179,6 +188,7 @@ class Run:
         often(faults.nanny_death, lambda: world.rng.choice(self.nannies).die("was killed"))
         often(faults.controller_crash, lambda: self.life.crash("was killed"))
         often(faults.client_vanish, self._vanish)
+        often(faults.clock_jump, self._jump)
         world.after(faults.until_s, self._heal)
 
     def _cut(self, role: bytes) -> None:
@@ -204,6 +214,11 @@ class Run:
             self.world.say(f"{client.name} vanishes")
             self.left.add(client.name)
             client.leave(say_bye=False)
+
+    def _jump(self) -> None:
+        jump_s = self.world.rng.uniform(-1.0, 1.0) * max(self.faults.wall_jump_s, 3600.0)
+        self.world.say(f"the clock on the wall jumps by {jump_s:.0f} s")
+        self.world.wall_ahead_s += jump_s
 
     def _heal(self) -> None:
         self.world.say("everything heals")
