@@ -105,7 +105,7 @@ def bytes_a_task(name: str, engines: int, tasks: int, *, in_parts: bool) -> dict
 
 
 def _settle(peer: peers.Peer, tasks: int) -> None:
-    """Wait until the scheduler has all tasks; where it can't be asked, until memory stands still."""
+    """Wait until the scheduler has all tasks; who can't be asked, until memory stands still."""
     if isinstance(peer, peers.Headway):
         _until(peer, lambda counts: counts["waiting"] >= tasks)
         return
