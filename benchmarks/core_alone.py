@@ -116,15 +116,17 @@ def print_row(shape: str, figures: dict[str, list[float]]) -> None:
     print(f"  {shape:<12}{line}", flush=True)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engines", default="2,100,10000", help="how many, with commas between")
     parser.add_argument("--tasks-max", type=int, default=1_000_000)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write all figures there")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     tune_garbage_collection()
     sizes = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n <= arguments.tasks_max]
+    engines = [int(n) for n in arguments.engines.split(",")]
     measures: list[dict[str, Any]] = []
     print("microseconds a task by the number of tasks, 2 engines (ratio to the row's least)")
     for shape in SHAPES:
@@ -136,9 +138,7 @@ def main() -> None:
     print("microseconds a task by the number of engines, 100,000 tasks")
     for shape in SHAPES:
         count = min(100_000, arguments.tasks_max)
-        cells = {
-            f"{n:,}": measure(shape, count, n, arguments.repetitions) for n in (2, 100, 10_000)
-        }
+        cells = {f"{n:,}": measure(shape, count, n, arguments.repetitions) for n in engines}
         print_row(shape, cells)
         title = f"core alone, {shape}, by engines"
         measures.append(as_measure(f"engines_{shape}", title, "µs a task", cells))

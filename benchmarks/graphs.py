@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
             rates, counts = suite.rates_in_turn(
                 {name: partial(rate, peer, shape) for name, peer in running.items()},
                 args.repetitions,
-                pilot=min(2 * WIDTH, args.tasks),
+                pilot=min(WIDTH if args.quick else 2 * WIDTH, args.tasks),
                 budget_s=args.budget_s or (0.3 if args.quick else 2.0),
                 most=args.tasks,
             )

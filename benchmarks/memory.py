@@ -179,10 +179,10 @@ def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     made = suite.parser(__doc__)
     made.add_argument("--tasks", type=int, help="of headway; default 1000000; 20000 with --quick")
-    made.add_argument("--tasks-peers", type=int, help="default 20000; 3000 with --quick")
+    made.add_argument("--tasks-peers", type=int, help="default 20000; 1000 with --quick")
     args = suite.parse(made, argv)
     tasks = args.tasks or (20_000 if args.quick else 1_000_000)
-    tasks_peers = args.tasks_peers or (3_000 if args.quick else 20_000)
+    tasks_peers = args.tasks_peers or (1_000 if args.quick else 20_000)
     repetitions = min(args.repetitions, 3)
     names = suite.only(args, WITH_EDGES, "its tasks can't wait for each other")
     report = suite.Report("memory", args)

@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     made.add_argument("--budget-s", type=float, help="of a run, about; default 2; 0.3 with --quick")
     args = suite.parse(made, argv)
     how: dict[str, Any] = {
-        "pilot": min(100, args.tasks),
+        "pilot": min(40 if args.quick else 100, args.tasks),
         "budget_s": args.budget_s or (0.3 if args.quick else 2.0),
         "most": args.tasks,
     }

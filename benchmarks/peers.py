@@ -18,6 +18,7 @@ import importlib.util
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -143,9 +144,11 @@ class Dask(Peer):
     def __init__(self, engines: int) -> None:
         super().__init__()
         distributed = importlib.import_module(self.module)
+        directory = self._directory()
+        importlib.import_module("dask").config.set({"temporary-directory": directory})
         cluster = distributed.LocalCluster(
             n_workers=engines, threads_per_worker=1, processes=True, dashboard_address=None,
-            silence_logs=logging.CRITICAL, local_directory=self._directory(),
+            silence_logs=logging.CRITICAL, local_directory=directory,
         )  # fmt: skip
         self._undo.callback(cluster.close)
         self._address = str(cluster.scheduler_address)
@@ -201,8 +204,11 @@ class Ray(Peer):
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # and warns of what is to come
         self._ray = ray = importlib.import_module(self.module)
         self._remotes: dict[Callable[..., Any], Any] = {}
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **how)
         self._undo.callback(ray.shutdown)
+        # Its own handler ends the process at once, and leaves files and processes behind.
+        signal.signal(signal.SIGTERM, on_sigterm)
 
     def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
         remote = self._remotes.get(fn)

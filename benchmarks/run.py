@@ -60,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     wanted = args.only.split(",")
     if unknown := set(wanted) - {*APART, *TOGETHER}:
         made.error(f"--only {', '.join(sorted(unknown))}: known are {', '.join(APART + TOGETHER)}")
+    if args.figures and importlib.util.find_spec("matplotlib") is None:
+        print("no pictures: matplotlib is not installed")
     start = time.monotonic()
     failed = [name for name in APART if name in wanted and not run(name, args)]
     with peers.kept_open():

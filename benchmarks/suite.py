@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
+from timing import figure as number
 from timing import in_turn, machine, print_beside, print_table, write_json
 
 import headway
@@ -268,9 +269,9 @@ def bars(axis: Any, figures: Mapping[str, Sequence[float]]) -> None:
         [max(figures[n]) - m for n, m in zip(names, medians, strict=True)],
     ]
     drawn = axis.barh(names, medians, xerr=errors, color=[colour(n) for n in names], height=0.7)
-    axis.bar_label(drawn, [f"  {median:,.4g}" for median in medians], fontsize=8)
+    axis.bar_label(drawn, [f" {number(median)}" for median in medians], fontsize=8)
     axis.invert_yaxis()
     if min(medians) > 0:
         axis.set_xscale("log")
-    axis.margins(x=0.15)
+        axis.set_xlim(min(medians) / 2, max(medians) * 4)  # room for the numbers
     axis.tick_params(labelsize=8)

@@ -56,6 +56,19 @@ def test_it_runs_and_writes_a_figure_of_each_contestant(load, tmp_path, capsys, 
         assert all(v > 0 for m in measures.values() for of in m["figures"].values() for v in of)
 
 
+def test_the_core_alone_writes_figures_that_the_table_judges(load, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    small = ["--tasks-max", "1000", "--engines", "2,20", "--repetitions", "1"]
+
+    load("core_alone").main([*small, "--json", str(path)])
+    capsys.readouterr()
+    load("table").main([str(path)])
+
+    rows = [row for row in capsys.readouterr().out.splitlines() if "core alone" in row]
+    assert len(rows) == 7
+    assert not [row for row in rows if "not measured" in row]
+
+
 def test_workflows_are_replayed_and_their_absence_is_said(load, tmp_path, capsys):
     flows = load("flows")
     flows.main(["--quick", "--workflows", str(tmp_path)])
