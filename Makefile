@@ -5,12 +5,14 @@
 # ARGS="-k placement -x" is handed to pytest, demo or the benchmark.
 
 .DEFAULT_GOAL := help
-.PHONY: sim nemesis kills help demo test test-ipyparallel check bench bench-ipyparallel docs clean
+.PHONY: sim nemesis kills help demo test test-ipyparallel check bench bench-peers bench-ipyparallel docs clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
 IN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed-from-pyproject
 PYTHON ?=
 ARGS ?=
 
@@ -48,8 +50,12 @@ KILLS ?= 100
 kills: $(STAMP)  ## Kill a real controller KILLS=100 times while a graph of 10,000 tasks runs
 	@$(IN)/python -m tests.nemesis.controller_kills --kills $(KILLS) $(ARGS)
 
-bench: $(STAMP)  ## Measure tasks a second and the round trip of no-op tasks
-	@$(IN)/python benchmarks/no_ops.py $(ARGS)
+# ARGS: --quick, --only no_ops,metg, --figures DIR; docs/benchmarks.md has the questions.
+bench: $(STAMP)  ## Measure headway beside the standard library's pool; ARGS=--quick for a first look
+	@$(IN)/python benchmarks/run.py $(ARGS)
+
+bench-peers: $(PEERS_STAMP)  ## The same beside Dask, Ray, Parsl, loky, ipyparallel, in .venv-peers
+	@$(PEERS)/bin/python benchmarks/run.py --peers all $(ARGS)
 
 # ARGS is for both: --quick, --repetitions, --json.
 bench-ipyparallel: $(STAMP)  ## Measure the schedulers of IPython clusters: ipyparallel's and ours
@@ -62,8 +68,8 @@ docs: $(STAMP)  ## Write docs/states.md and docs/cli.md anew
 	@$(IN)/python -W ignore::RuntimeWarning -m headway.core.states > docs/.new && mv docs/.new docs/states.md
 	@$(IN)/python -m headway.cli.reference > docs/.new && mv docs/.new docs/cli.md
 
-clean:  ## Remove .venv, caches and build output
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## Remove the environments, caches and build output
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name may be on the PATH and still not run (a version manager's stand-in), or be too old, or
@@ -96,3 +102,10 @@ $(STAMP): pyproject.toml
 	@echo "Installing headway and its tools into $(VENV) ..."
 	@$(IN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
+
+# The same Python as in .venv, and what the benchmarks are measured beside.
+$(PEERS_STAMP): $(STAMP) pyproject.toml
+	@echo "Installing headway and its peers into $(PEERS) ..."
+	@$(IN)/python -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench-peers]'
+	@touch $(PEERS_STAMP)

@@ -1,6 +1,6 @@
 """Does a task cost the same whatever the queue holds, and however many engines there are?
 
-    python benchmarks/core_alone.py [--tasks-max 1000000] [--repetitions 3]
+    python benchmarks/core_alone.py [--tasks-max 1000000] [--repetitions 3] [--json FILE]
 
 The scheduler core alone: no sockets, no processes. All tasks are submitted in batches of 1,000,
 then placed on engines that answer in batches, until all have ended. Printed: microseconds a task,
@@ -15,7 +15,11 @@ import gc
 import statistics
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
+from typing import Any
+
+from timing import write_json
 
 from headway.collector import tune_garbage_collection
 from headway.config import SchedulerConfig
@@ -27,6 +31,7 @@ CLIENT = ev.ClientId(1)
 FUNCTION = b"no-op"
 BATCH = 1_000
 WIDTH = 50
+SHAPES = ("independent", "chain", "layered")
 
 
 def task_id(number: int) -> ev.TaskId:
@@ -94,41 +99,60 @@ def cost_us(shape: str, count: int, engines: int, hwm: int = 16) -> float:
     return spent_s / count * 1e6
 
 
-def measure(shape: str, count: int, engines: int, repetitions: int) -> float:
-    """The median of `repetitions`, more of them where a run is short."""
+def measure(shape: str, count: int, engines: int, repetitions: int) -> list[float]:
+    """The costs of `repetitions`, more of them where a run is short."""
     figures = []
     for _ in range(repetitions * max(1, min(20, 20_000 // count))):
         gc.collect()
         figures.append(cost_us(shape, count, engines))
-    return statistics.median(figures)
+    return figures
 
 
-def print_row(shape: str, cells: dict[str, float]) -> None:
-    """One row of a table."""
+def print_row(shape: str, figures: dict[str, list[float]]) -> None:
+    """One row of a table: medians."""
+    cells = {name: statistics.median(values) for name, values in figures.items()}
     least = min(cells.values())
     line = "".join(f"{name:>10}: {us:5.2f} µs ({us / least:.2f}x)" for name, us in cells.items())
     print(f"  {shape:<12}{line}", flush=True)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engines", default="2,100,10000", help="how many, with commas between")
     parser.add_argument("--tasks-max", type=int, default=1_000_000)
     parser.add_argument("--repetitions", type=int, default=3)
-    arguments = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    arguments = parser.parse_args(argv)
     tune_garbage_collection()
     sizes = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n <= arguments.tasks_max]
+    engines = [int(n) for n in arguments.engines.split(",")]
+    measures: list[dict[str, Any]] = []
     print("microseconds a task by the number of tasks, 2 engines (ratio to the row's least)")
-    for shape in ("independent", "chain", "layered"):
+    for shape in SHAPES:
         cells = {f"{n:,}": measure(shape, n, 2, arguments.repetitions) for n in sizes}
         print_row(shape, cells)
+        measures.append(as_measure(f"tasks_{shape}", f"core alone, {shape}", "µs a task", cells))
+        rates = {name: [1e6 / us for us in values] for name, values in cells.items()}
+        measures.append(as_measure(f"rate_{shape}", f"core alone, {shape}", "tasks/s", rates))
     print("microseconds a task by the number of engines, 100,000 tasks")
-    for shape in ("independent", "chain", "layered"):
+    for shape in SHAPES:
         count = min(100_000, arguments.tasks_max)
-        cells = {
-            f"{n:,}": measure(shape, count, n, arguments.repetitions) for n in (2, 100, 10_000)
-        }
+        cells = {f"{n:,}": measure(shape, count, n, arguments.repetitions) for n in engines}
         print_row(shape, cells)
+        title = f"core alone, {shape}, by engines"
+        measures.append(as_measure(f"engines_{shape}", title, "µs a task", cells))
+    if arguments.json:
+        write_json(arguments.json, "core_alone", {"measures": measures})
+
+
+def as_measure(key: str, title: str, unit: str, figures: dict[str, list[float]]) -> dict[str, Any]:
+    """As the other benchmarks write what they have measured (suite.py)."""
+    more_is_better = unit == "tasks/s"
+    return {
+        "key": key, "title": title, "unit": unit, "figures": figures,
+        "more_is_better": more_is_better,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

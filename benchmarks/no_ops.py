@@ -1,121 +1,134 @@
-"""What does a task cost? No-op tasks through headway and ProcessPoolExecutor, side by side.
+"""What does a task cost? Independent no-op tasks, from one client and from four.
 
-    python benchmarks/no_ops.py [--tasks 20000] [--repetitions 5] [--engines 2]
+    python benchmarks/no_ops.py [--quick] [--peers all] [--json FILE] [--plot FILE.png]
 
-Three questions: how many independent tasks a second, from the first submit until the last future
-is resolved in the client; how many in a layered graph, 50 wide, in which each task depends on two
-of the layer before (ProcessPoolExecutor has no dependencies: its client waits for each layer);
-and how long one task takes there and back.
+Tasks a second, from the first submit until the last future is resolved in its client. The four
+clients are processes of their own, which share the same engines and begin together; their rate is
+that of all, until the last of them has its last result. Pools and Parsl have no engines that
+several programs could share, and take no part in that.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
+import contextlib
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
 
-from timing import in_turn, print_table
+import peers
+import suite
+from kernels import no_op
 
-import headway
-
-WIDTH = 50
-
-
-def no_op(*inputs: object) -> None:
-    """Nothing, of anything."""
+CLIENTS = 4
+#: For all of a client's results: more is a hang.
+CLIENT_TIMEOUT_S = 300
 
 
-def independent(submit: Callable[..., Future[None]], tasks: int) -> float:
+def independent(peer: peers.Peer, tasks: int) -> float:
     """Tasks a second, all submitted at once."""
+    submit = peer.submit
     start = time.perf_counter()
-    futures = [submit(no_op) for _ in range(tasks)]
-    for future in futures:
-        future.result()
+    peer.results([submit(no_op) for _ in range(tasks)])
     return tasks / (time.perf_counter() - start)
 
 
-def layered(client: headway.Client, tasks: int) -> float:
-    """Tasks a second of the layered graph, submitted at once, dependencies and all."""
+def _serve_client(name: str, address: str, orders: Connection) -> None:
+    """A client in a process of its own: it runs so many tasks as it is told, until told 0."""
+    peer = peers.CLIENTS[name](address)
+    try:
+        peer.results([peer.submit(no_op) for _ in range(10)])
+        orders.send(0)
+        while tasks := orders.recv():
+            independent(peer, tasks)
+            orders.send(tasks)
+    finally:
+        peer.close()
+
+
+@contextlib.contextmanager
+def clients(name: str, address: str, count: int) -> Iterator[list[Connection]]:
+    """So many client processes of one system, ready to be told how many tasks to run."""
+    context = get_context("spawn")
+    started, ends = [], []
+    try:
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve_client, args=(name, address, theirs))
+            process.start()
+            theirs.close()
+            started.append(process)
+            ends.append(ours)
+        for end in ends:
+            _hear(end, name)
+        yield ends
+    finally:
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.send(0)
+        for process in started:
+            process.join(10)
+            if process.is_alive():
+                process.kill()
+
+
+def _hear(end: Connection, name: str) -> int:
+    if not end.poll(CLIENT_TIMEOUT_S):
+        raise TimeoutError(f"a client of {name} said nothing for {CLIENT_TIMEOUT_S} s")
+    told: int = end.recv()
+    return told
+
+
+def from_several(name: str, ends: list[Connection], tasks: int) -> float:
+    """Tasks a second of all clients together."""
     start = time.perf_counter()
-    layer: list[headway.Future[None]] = [client.submit(no_op) for _ in range(WIDTH)]
-    futures = list(layer)
-    for _ in range(tasks // WIDTH - 1):
-        layer = [client.submit(no_op, layer[n], layer[n - 1]) for n in range(WIDTH)]
-        futures += layer
-    for future in futures:
-        future.result()
-    return len(futures) / (time.perf_counter() - start)
+    for end in ends:
+        end.send(max(1, tasks // len(ends)))
+    done = sum(_hear(end, name) for end in ends)
+    return done / (time.perf_counter() - start)
 
 
-def layered_by_hand(pool: ProcessPoolExecutor, tasks: int) -> float:
-    """The same with a pool that knows no dependencies: wait for a layer, submit the next."""
-    start = time.perf_counter()
-    layer = [pool.submit(no_op) for _ in range(WIDTH)]
-    for _ in range(tasks // WIDTH - 1):
-        results = [future.result() for future in layer]
-        layer = [pool.submit(no_op, results[n], results[n - 1]) for n in range(WIDTH)]
-    wait(layer)
-    return tasks // WIDTH * WIDTH / (time.perf_counter() - start)
-
-
-def round_trip(submit: Callable[..., Future[None]], trips: int) -> float:
-    """Microseconds for one task, there and back, the median of `trips`."""
-    times = []
-    for _ in range(trips):
-        start = time.perf_counter()
-        submit(no_op).result()
-        times.append(time.perf_counter() - start)
-    times.sort()
-    return times[trips // 2] * 1e6
-
-
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", type=int, default=20_000)
-    parser.add_argument("--trips", type=int, default=1_000)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--engines", type=int, default=2)
-    arguments = parser.parse_args()
-    tasks, engines = arguments.tasks, arguments.engines
-    print(
-        f"headway {headway.__version__}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores, {engines} engines; {tasks:,} no-op tasks"
-    )
-    with (
-        headway.Client(engines=engines) as client,
-        ProcessPoolExecutor(max_workers=engines) as pool,
-    ):
-        rates = in_turn(
-            {
-                "ProcessPoolExecutor": lambda: independent(pool.submit, tasks),
-                "headway": lambda: independent(client.submit, tasks),
-            },
-            arguments.repetitions,
+    made = suite.parser(__doc__)
+    made.add_argument("--tasks", type=int, default=20_000, help="in a run, at most")
+    made.add_argument("--budget-s", type=float, help="of a run, about; default 2; 0.3 with --quick")
+    args = suite.parse(made, argv)
+    how: dict[str, Any] = {
+        "pilot": min(40 if args.quick else 100, args.tasks),
+        "budget_s": args.budget_s or (0.3 if args.quick else 2.0),
+        "most": args.tasks,
+    }
+    report = suite.Report("no_ops", args)
+    with peers.opened(args.names, args.engines) as running:
+        rates, counts = suite.rates_in_turn(
+            {name: partial(independent, peer) for name, peer in running.items()},
+            args.repetitions,
+            **how,
         )
-        print_table("independent tasks", "tasks/s", rates, "ProcessPoolExecutor")
-        rates = in_turn(
-            {
-                "ProcessPoolExecutor": lambda: layered_by_hand(pool, tasks),
-                "headway": lambda: layered(client, tasks),
-            },
-            arguments.repetitions,
+        report.add(
+            suite.Measure(
+                "independent", "independent tasks, one client", "tasks/s", rates, facts=counts
+            )
         )
-        print_table(
-            f"layered graph, {WIDTH} wide x 2 upstreams", "tasks/s", rates, "ProcessPoolExecutor"
+        shared = suite.only(
+            args, list(peers.CLIENTS), "their engines can't be shared by several programs"
         )
-        times = in_turn(
-            {
-                "ProcessPoolExecutor": lambda: round_trip(pool.submit, arguments.trips),
-                "headway": lambda: round_trip(client.submit, arguments.trips),
-            },
-            arguments.repetitions,
-        )
-        print_table("round trip of one task", "µs", times, "ProcessPoolExecutor")
+        with contextlib.ExitStack() as undo:
+            several = {}
+            for name in shared:
+                address = running[name].address()
+                assert address is not None
+                ends = undo.enter_context(clients(name, address, CLIENTS))
+                several[name] = partial(from_several, name, ends)
+            if several:
+                rates, counts = suite.rates_in_turn(several, args.repetitions, **how)
+                title = f"independent tasks, {CLIENTS} clients"
+                report.add(suite.Measure("clients", title, "tasks/s", rates, facts=counts))
+    report.finish()
 
 
 if __name__ == "__main__":
-    main()
+    suite.main(main)

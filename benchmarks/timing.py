@@ -21,13 +21,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def in_turn(contestants: Mapping[str, Callable[[], T]], repetitions: int) -> dict[str, list[T]]:
+def in_turn(
+    contestants: Mapping[str, Callable[[], T]], repetitions: int, *, warm_up: bool = True
+) -> dict[str, list[T]]:
     """The figures of each contestant, one for each repetition, after one that does not count."""
     figures: dict[str, list[T]] = {name: [] for name in contestants}
-    for repetition in range(repetitions + 1):
+    for repetition in range(-1 if warm_up else 0, repetitions):
         for name, run in contestants.items():
             figure = run()
-            if repetition:
+            if repetition >= 0:
                 figures[name].append(figure)
     return figures
 
@@ -81,4 +83,15 @@ def print_table(title: str, unit: str, figures: Mapping[str, Sequence[float]], b
         row = f"  {name:<20}{figure(statistics.median(values)):>8}  ({spread(values)})"
         if name != base:
             row = f"{row:<52}{statistics.median(times):.2f} x {base} ({spread(times)})"
+        print(row, flush=True)
+
+
+def print_beside(title: str, unit: str, figures: Mapping[str, Sequence[float]], ours: str) -> None:
+    """Median and spread of each contestant, and how many times its figure ours is."""
+    print(f"\n{title} ({unit}; median of {len(figures[ours])}, least to greatest)")
+    for name, values in figures.items():
+        row = f"  {name:<20}{figure(statistics.median(values)):>9}  ({spread(values)})"
+        if name != ours:
+            times = ratios(figures[ours], values)
+            row = f"{row:<56}{ours}: {statistics.median(times):.3g} x ({spread(times)})"
         print(row, flush=True)

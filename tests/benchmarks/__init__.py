@@ -1,0 +1,1 @@
+"""The benchmarks: that they run, and that their figures are made from what they measured."""

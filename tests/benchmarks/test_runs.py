@@ -1,0 +1,101 @@
+"""Promise: each benchmark runs, and writes figures of every contestant that it names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.benchmarks.test_figures import DIAMOND, flow
+
+pytestmark = pytest.mark.usefixtures("kept")
+
+OURS = {"headway"}
+BOTH = {"headway", "ProcessPoolExecutor"}
+SMALL = ["--tasks", "100", "--budget-s", "0.01"]
+#: Benchmark -> options that make it small, and measure -> contestants.
+RUNS = {
+    "no_ops": (SMALL, {"independent": BOTH, "clients": OURS}),
+    "graphs": (SMALL, {"layered": BOTH, "tree": BOTH, "chain": BOTH}),
+    "round_trip": (["--trips", "10"], {"p50": BOTH, "p99": BOTH}),
+    "metg": (
+        ["--graphs", "stencil", "--durations-us", "1000,100", "--budget-s", "0.01"],
+        {"metg_stencil": BOTH, "duration_stencil": BOTH},
+    ),
+    "mixed": (
+        ["--total-s", "0.1"],
+        {"bimodal": {*BOTH, "headway hwm=1", "headway hwm=8", "first come"}},
+    ),
+    "values": (["--sizes", "1000,300000"], {"between_1000": {*BOTH, "made here"}}),
+    "durability": (SMALL, {"independent": {"off", "normal", "full"}}),
+    "stand_ins": (
+        ["--counts", "1,20", "--tasks", "3000"],
+        {"wall": {"1", "20"}, "cpu": {"1", "20"}},
+    ),
+    "memory": (
+        ["--tasks", "500", "--tasks-peers", "200"],
+        {"waiting": {"client", "controller", "engines"}, "end_to_end": OURS, "finished_all": OURS},
+    ),
+    "start": (["--many", "1", "--engines", "1"], {"first": BOTH, "engines": OURS}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_runs_and_writes_a_figure_of_each_contestant(load, tmp_path, capsys, name):
+    options, expected = RUNS[name]
+    path = tmp_path / "figures.json"
+
+    load(name).main(["--quick", "--json", str(path), *options])
+
+    written = json.loads(path.read_text())[name]
+    measures = {measure["key"]: measure for measure in written["measures"]}
+    for key, contestants in expected.items():
+        assert contestants <= set(measures[key]["figures"]), key
+        assert measures[key]["title"] in capsys.readouterr().out or key != next(iter(expected))
+    if name != "memory":  # what has been given back may be more than was taken
+        assert all(v > 0 for m in measures.values() for of in m["figures"].values() for v in of)
+
+
+def test_the_core_alone_writes_figures_that_the_table_judges(load, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    small = ["--tasks-max", "1000", "--engines", "2,20", "--repetitions", "1"]
+
+    load("core_alone").main([*small, "--json", str(path)])
+    capsys.readouterr()
+    load("table").main([str(path)])
+
+    rows = [row for row in capsys.readouterr().out.splitlines() if "core alone" in row]
+    assert len(rows) == 7
+    assert not [row for row in rows if "not measured" in row]
+
+
+def test_workflows_are_replayed_and_their_absence_is_said(load, tmp_path, capsys):
+    flows = load("flows")
+    flows.main(["--quick", "--workflows", str(tmp_path)])
+    assert "nothing measured: there are no workflows in" in capsys.readouterr().out
+
+    (tmp_path / "diamond.json").write_text(json.dumps(flow(DIAMOND)))
+    path = tmp_path / "out" / "figures.json"
+    flows.main(["--quick", "--workflows", str(tmp_path), "--json", str(path)])
+
+    (measure,) = json.loads(path.read_text())["flows"]["measures"]
+    assert measure["facts"] == {"lower_bound_s": pytest.approx(0.005), "tasks": 4}
+    assert measure["figures"]["headway"][0] >= 1
+
+
+def test_all_of_them_are_run_by_one_command_which_says_what_failed(load, tmp_path, monkeypatch):
+    run, no_ops = load("run"), load("no_ops")
+    argvs = []
+    monkeypatch.setattr(no_ops, "main", argvs.append)
+    wanted = ["--quick", "--only", "no_ops", "--figures", str(tmp_path)]
+
+    assert run.main(wanted) == 0
+    assert str(tmp_path / "no_ops.json") in argvs[0]
+    monkeypatch.setattr(no_ops, "main", lambda argv: 1 / 0)
+    assert run.main(wanted) == 1
+
+
+def test_every_benchmark_of_the_suite_is_run_by_that_command(load):
+    run = load("run")
+
+    assert {*RUNS, "flows"} == {*run.APART, *run.TOGETHER}
