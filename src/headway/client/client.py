@@ -57,6 +57,9 @@ class Client:
             It is started again, engines go on, and futures resolve.
         journal: the file in which a durable controller keeps what it must not forget. It stays
             when the cluster has ended. Default: one that goes with the cluster.
+        unfinished_tasks_max: how many tasks that have not ended the embedded cluster holds;
+            `submit` waits when a client has as many as are still free, so one alone half of it.
+        unfinished_bytes_max: the same for the bytes of their arguments.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -81,6 +84,8 @@ class Client:
         name: str | None = None,
         durability: str | None = None,
         journal: str | os.PathLike[str] | None = None,
+        unfinished_tasks_max: int | None = None,
+        unfinished_bytes_max: int | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -96,6 +101,8 @@ class Client:
             "name": name,
             "durability": durability,
             "journal": journal,
+            "unfinished_tasks_max": unfinished_tasks_max,
+            "unfinished_bytes_max": unfinished_bytes_max,
         }
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)

@@ -24,6 +24,8 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
         body = _engines(scheduler, peers)
     elif question.what == "statistics":
         body = asdict(scheduler.statistics())
+        body["clients_held"] = sum(peer.is_held for peer in peers.clients.values())
+        body["undelivered"] = sum(len(peer.undelivered.waiting) for peer in peers.clients.values())
     elif question.node is None:
         return m.Answer(question.number, error=f"no such question: {question.what!r}")
     elif question.what == "explain":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from typing import Any
 
 import zmq
 
-from headway.config import WireConfig
+from headway.config import AdmissionConfig, WireConfig
+from headway.controller.admission import Admission
 from headway.controller.answers import answer
 from headway.controller.books import Books
 from headway.controller.compaction import Compaction
@@ -69,6 +71,8 @@ class Controller:
         child_ended: asked about every heartbeat; a text says that the local nanny ended, and how.
         child_pid: the process id of that nanny.
         engines_expected: how many engines are being started: e0, e1 and so on.
+        admission: how much work is taken in before clients have to wait.
+        connections_max: how many connections fit; who comes then is declined.
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class Controller:
         child_ended: Callable[[], str | None] = lambda: None,
         child_pid: int = 0,
         engines_expected: int = 0,
+        admission: AdmissionConfig = AdmissionConfig(),  # noqa: B008 - frozen
+        connections_max: int = sys.maxsize,
     ) -> None:
         self._router = router
         self._wire = wire
@@ -99,9 +105,11 @@ class Controller:
         self._child_pid = child_pid
         self._outlook = Outlook(self.peers)
         self._outbox = Outbox(self.peers, wire, self._send)
+        self._admission = Admission(admission, books.scheduler)
         self.reception = Reception(
             cluster, epoch, books, self.peers, self._outbox, wire, self._send, self._notice,
-            self._engine_died, self._is_dying, reconnect_s,
+            self._engine_died, self._admission.submitted, self._is_dying, reconnect_s,
+            connections_max,
         )  # fmt: skip
         #: The message that is being heard.
         self._frames: list[bytes] = []
@@ -122,6 +130,7 @@ class Controller:
             m.Resume: self._on_resume,
             m.Ask: self._on_ask,
             m.Shown: self._on_shown,
+            m.Heard: self._on_heard,
             m.Shutdown: self._on_shutdown,
             m.Outcomes: self._on_outcomes,
             m.Returned: self._on_returned,
@@ -203,6 +212,8 @@ class Controller:
             self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
         self._questions.clear()
         self._tell_outlook()
+        for client, hold in self._admission.look():
+            self._outbox.say(client, hold)
         self._commit(now)
         self._outbox.put(books.commands)
         books.commands.clear()
@@ -286,7 +297,8 @@ class Controller:
 
     def _notice(self, text: str) -> None:
         for client in self.peers.clients.values():
-            self._outbox.say(client, m.Notice(text))
+            if not client.is_silent:
+                self._outbox.say(client, m.Notice(text))
 
     def _tell_outlook(self) -> None:
         """Whoever waits for an engine that will not come is told, once; later clients too."""
@@ -304,6 +316,8 @@ class Controller:
     ) -> None:
         self._books.client_said(peer.number, message, self._frames, now)
         self._outbox.accept(peer, self._books.ledger.clients[peer.number].batch)
+        if isinstance(message, m.Submit):
+            self._admission.submitted(peer)
 
     def _on_resume(self, peer: ClientPeer, message: m.Resume, now: float) -> None:
         self.scheduler.redeliver(peer.number, message.tasks, self._books.commands)
@@ -315,6 +329,10 @@ class Controller:
         text = peer.unshown.shown(message.outputs, self._wire.output_chars_max)
         if text:
             self._outbox.show(peer, m.Notice(text))
+
+    def _on_heard(self, peer: ClientPeer, message: m.Heard, now: float) -> None:
+        peer.undelivered.heard(message.results)
+        self._outbox.go_on(peer)
 
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         self.stop_reason = "a client shut the cluster down"

@@ -73,6 +73,11 @@ class Outbox:
         """Let `peer` know that its batches up to `batch` were taken in."""
         self._accepted[peer] = batch
 
+    def go_on(self, client: ClientPeer) -> None:
+        """`client` has heard results: send those that had to wait for that."""
+        if client.undelivered.waiting:
+            self._delivered.setdefault(client.number, [])
+
     def stop(self, engine: EngineId, tasks: list[TaskId]) -> None:
         """Ask an engine again to stop `tasks`."""
         self._stopped.setdefault(engine, []).extend(tasks)
@@ -238,14 +243,15 @@ class Outbox:
         gap = client.unshown.gap()
         if gap:
             self._send_to(client, m.Notice(gap))
-        start, count = 0, len(deliveries)
-        while start < count:
+        undelivered = client.undelivered
+        waiting = undelivered.waiting
+        waiting.extend(deliveries)
+        while waiting and undelivered.has_room:
             batch = Batch(self._inline_bytes_max, self._inline_sum_max)
             results: list[m.Result] = []
             size = 0
-            while start < count and size < self._batch_bytes:
-                d = deliveries[start]
-                start += 1
+            while waiting and size < self._batch_bytes:
+                d = waiting.popleft()
                 payload: bytes | int | None = d.payload
                 size += _RESULT_BYTES
                 if d.payload is not None:
@@ -254,7 +260,9 @@ class Outbox:
                 if d.problem is not None:  # a text may have the last lines of several engines
                     size += len(d.problem.text) + len(d.problem.root_text)
                 results.append(m.Result(d.task, d.state, payload, d.engine, d.problem))
-            self._send_frames(client, encode(m.Results(results), batch.large))
+            frames = encode(m.Results(results), batch.large)
+            undelivered.sent(sum(map(len, frames)))
+            self._send_frames(client, frames)
 
     def _send_to(self, peer: Peer | None, message: Any) -> None:
         if peer is not None:

@@ -101,6 +101,7 @@ class ClientEvents:
         task = Task(spec.id, client.id, function, spec.payload, options)
         task.since_s = now
         client.nodes.add(spec.id)
+        life.count_unfinished(task)
         function.users += 1
         life.counters.submitted += 1
         life.counters.by_state[WAITING] += 1

@@ -74,6 +74,18 @@ def start(
     ] = None,
     durability: Durability = "normal",
     journal: JournalPath = None,
+    unfinished_tasks_max: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Tasks that have not ended; a client may have as many as are still free.",
+        ),
+    ] = 4_000_000,
+    unfinished_bytes_max: Annotated[
+        int,
+        typer.Option(min=2, metavar="BYTES", help="The same for the bytes of their arguments."),
+    ] = 4 << 30,
 ) -> None:
     """Start a cluster that stays, in the foreground, until Ctrl-C.
 
@@ -92,7 +104,17 @@ def start(
 
         run(
             StartOptions(
-                engines, name, listen, connection, scheme, hwm, resource or [], durability, journal
+                engines,
+                name,
+                listen,
+                connection,
+                scheme,
+                hwm,
+                resource or [],
+                durability,
+                journal,
+                unfinished_tasks_max,
+                unfinished_bytes_max,
             ),
             Console(highlight=False),
         )
