@@ -98,7 +98,12 @@ class Reception:
         try:
             hello = self._hello.decode(frames)
         except ProtocolError as error:
-            if self._is_of_some_peer(frames):
+            message = self._message_of_some_peer(frames)
+            peer = self._peers.find(identity)
+            if peer is not None and isinstance(message, m.Bye):
+                # It was on its way when something that was sent found the connection closed.
+                self.lose(peer, message.reason or "said goodbye", now)
+            elif message is not None:
                 self.ask_who(own_identity)
             else:
                 self.turn_away(identity, f"not a hello of headway protocol {m.VERSION}: {error}")
@@ -125,14 +130,13 @@ class Reception:
         else:
             self._welcome_new(identity, hello, now)
 
-    def _is_of_some_peer(self, frames: list[bytes]) -> bool:
+    def _message_of_some_peer(self, frames: list[bytes]) -> object | None:
         for decoder in self._any:
             try:
-                decoder.decode(frames)
+                return decoder.decode(frames)
             except ProtocolError:
                 continue
-            return True
-        return False
+        return None
 
     def ask_who(self, identity: bytes) -> None:
         """Ask who is there; an answer is a hello."""
