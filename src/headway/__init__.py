@@ -16,6 +16,7 @@ from headway import errors
 
 if TYPE_CHECKING:
     from headway.client.cancelling import CancelReport
+    from headway.client.chaos import Chaos, ChaosReport
     from headway.client.client import Client
     from headway.client.dependency import Dependency
     from headway.client.futures import Future, Group
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     # Submitting tasks
+    "Chaos",
     "Client",
     "Dependency",
     "Future",
@@ -34,6 +36,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "Executor",
     # What can be learnt
     "CancelReport",
+    "ChaosReport",
     "EngineInfo",
     "errors",
     "__version__",
@@ -42,6 +45,8 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
 #: Where each name that is imported on first use lives.
 _HOMES = {
     "CancelReport": "headway.client.cancelling",
+    "Chaos": "headway.client.chaos",
+    "ChaosReport": "headway.client.chaos",
     "Client": "headway.client.client",
     "Dependency": "headway.client.dependency",
     "EngineInfo": "headway.client.options",

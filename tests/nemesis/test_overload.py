@@ -1,4 +1,4 @@
-"""Promise: a thousand clients and a thousand engines are no trouble, even if engines come and go."""
+"""Promise: a thousand clients and engines are no trouble, even if engines come and go."""
 
 from __future__ import annotations
 

@@ -322,6 +322,8 @@ class IoThread:
         if self._printer.holds_any:
             for result in message.results:
                 self._printer.task_ended(result.task)  # before its result can be seen
+        if self._link.chaos is not None:
+            self._link.chaos.heard(message.results)
         pop = self._link.session.open.pop
         ends = []
         for result in message.results:

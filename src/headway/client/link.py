@@ -22,6 +22,7 @@ from typing import Any
 
 from headway import errors
 from headway.client import forks
+from headway.client.chaos import ChaosThread
 from headway.client.futures import KIND_CONNECTION, Future, exception_of, settle
 from headway.client.io import IoThread
 from headway.client.presence import Presence
@@ -97,6 +98,8 @@ class Link:
             target=IoThread(self).run, name="headway-client", daemon=True
         )
         self._is_started = False
+        #: Who does harm to this cluster, and watches what comes of it; None for nobody.
+        self.chaos: ChaosThread | None = None
         #: Not before this time is it said again that `submit` waits.
         self._held_said_at = 0.0
 

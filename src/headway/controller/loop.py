@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
+from msgspec import structs
 
 from headway.config import AdmissionConfig, WireConfig
 from headway.controller.admission import Admission
@@ -400,7 +401,8 @@ class Controller:
             # Its hello, on another connection, may be on its way: nobody would ever end it again.
             self.peers.bury(message.token)
             return
-        event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
+        end = structs.replace(message.end, wanted=True) if engine.is_spared else message.end
+        event = ev.EngineLeft(engine.number, end, message.started, message.busy)
         self._deaths.append((now + _DEATH_DELAY_S, engine, event))
 
     def _is_dying(self, engine: EngineId) -> bool:

@@ -58,6 +58,8 @@ class EnginePeer:
     dropped_functions: list[bytes] = field(default_factory=list)
     #: What its nanny last said that it runs, and its memory.
     running: TaskId | None = None
+    #: A client kills it on purpose (chaos), for which no task is charged.
+    is_spared: bool = False
     rss_bytes: int = 0
     decoder: codec.Decoder[m.FromEngine] = field(default_factory=codec.from_engine)
 

@@ -187,6 +187,8 @@ class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
     `what` is one of explain, task, engines, statistics; `node` is the task, where one is meant.
+    Or it is spare, and `node` the number of an engine: the client is about to kill it, and no task
+    is to be charged for that.
     """
 
     number: int
