@@ -142,10 +142,13 @@ class Controller:
             m.Ping: lambda peer, message, now: None,
             m.Bye: self._on_bye,
         }
-        now = self._clock.now()
-        if engines_expected and not books.ledger.engines_seen:
-            expected = [EngineId(number) for number in range(engines_expected)]
-            books.tell(ev.EnginesExpected(expected), now)
+        self._expect(engines_expected, self._clock.now())
+
+    def _expect(self, engines: int, now: float) -> None:
+        """Engines that are being started, and peers that another controller left."""
+        if engines and not self._books.ledger.engines_seen:
+            expected = [EngineId(number) for number in range(engines)]
+            self._books.tell(ev.EnginesExpected(expected), now)
         self.reception.expect(now)
 
     # --- the loop --------------------------------------------------------------------------------

@@ -121,8 +121,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
     Raises:
         HeadwayError: it could not be started, or can't go on; the message says why.
     """
-    wire = WireConfig()
-    connections_max = raise_limit(settings.engines)
+    wire, connections_max = WireConfig(), raise_limit(settings.engines)
     if ":" in settings.scheme:  # the user's own, from where the user's program imports
         sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
     with _Undo() as undo:
@@ -166,7 +165,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             child_ended=nanny.ended if nanny is not None else lambda: None,
             child_pid=nanny.pid if nanny is not None else 0,
             engines_expected=settings.engines,
-            admission=AdmissionConfig(settings.unfinished_tasks_max, settings.unfinished_bytes_max),
+            admission=_admission(settings),
             connections_max=connections_max,
         )
         on_ready(path, journal.path if journal is not None else None)
@@ -180,6 +179,11 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         finally:
             controller.close(say_bye=not undo.is_left)
         return controller.stop_reason or ""
+
+
+def _admission(settings: Settings) -> AdmissionConfig:
+    """How much work is taken in."""
+    return AdmissionConfig(settings.unfinished_tasks_max, settings.unfinished_bytes_max)
 
 
 def _reconnect_s(settings: Settings, lifeline: int | None, wire: WireConfig) -> float:
