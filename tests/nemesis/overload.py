@@ -41,6 +41,7 @@ class Findings:
     ran_s: float
     controller_cpu_s: float
     controller_rss_mb: float
+    given_up: int
     left: dict[str, Any]
 
     def is_right(self, tasks: int) -> bool:
@@ -108,7 +109,7 @@ def go(clients: int, engines: int, tasks: int, storms: int) -> Findings:
         crowd.close()
         controller.close()
     ends = [sum(getattr(user, name) for user in users) for name in _ENDS]
-    return Findings(*ends, joined_s, ran_s, *found, left)
+    return Findings(*ends, joined_s, ran_s, *found, crowd.given_up, left)
 
 
 _ENDS = ("succeeded", "repeated", "failed")
@@ -150,7 +151,7 @@ def _left(client: headway.Client, crowd: Crowd, engines: int) -> dict[str, Any]:
         left.update(
             tasks=sum(counted["tasks"].values()),
             clients=counted["clients"] - 1,
-            engines=counted["engines"] - engines,
+            engines=counted["engines"] - (engines - crowd.given_up),
             functions=counted["functions"],
             bytes=counted["unfinished_bytes"],
             undelivered=counted["undelivered"],
@@ -183,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{tasks:,} tasks and {told.storms} storms in {found.ran_s:.1f} s: {found.succeeded:,} "
         f"ended rightly, {found.failed} failed, {found.repeated} were told twice; the controller "
         f"took {found.controller_cpu_s:.1f} s of CPU and {found.controller_rss_mb:.0f} MB; "
-        f"left in it: {found.left}"
+        f"{found.given_up} engines were given up as silent; left in it: {found.left}"
     )
     return 0 if found.is_right(tasks) else 1
 

@@ -23,7 +23,7 @@ from headway.wire import messages as m
 from headway.wire.endpoint import ConnectionInfo, connect_dealer
 
 WIRE = WireConfig()
-_PING_S = 5.0
+_PING_S = 2.0
 _FUNCTION = Function(b"digest-of-a-func", b"function")
 #: Engines come and go: that a task was there is no reason to give it up.
 _OPTIONS = TaskOptions(crash_limit=1_000)
@@ -55,12 +55,15 @@ class StandInEngine:
         elif isinstance(message, m.GiveBack):
             self.say(m.Returned([]))
         elif isinstance(message, m.Refused):
-            raise RuntimeError(f"an engine was refused: {message.reason}")
+            # This process had too little of the machine, and the engine was silent for too long.
+            self._crowd.given_up += 1
+            self._crowd.disconnect(self)
 
     def leave(self) -> None:
         """Say goodbye; what it was given meanwhile is another's."""
-        self.say(m.Bye())
-        self._crowd.disconnect(self)
+        if not self.socket.closed:
+            self.say(m.Bye())
+            self._crowd.disconnect(self)
 
 
 class StandInClient:
@@ -143,6 +146,8 @@ class Crowd:
         self._members: dict[zmq.Socket[bytes], StandInEngine | StandInClient] = {}
         self._leaving: list[zmq.Socket[bytes]] = []
         self._ping_at_s = 0.0
+        #: Engines that the controller took for dead, wrongly.
+        self.given_up = 0
 
     def connect(self, member: StandInEngine | StandInClient, identity: bytes) -> Any:
         socket = connect_dealer(self._context, self._info, identity, WIRE)
@@ -163,17 +168,21 @@ class Crowd:
         """Let everybody hear and speak, until something is so."""
         deadline_at = time.monotonic() + timeout_s
         while not until():
-            now = time.monotonic()
-            if now > deadline_at:
+            if time.monotonic() > deadline_at:
                 raise TimeoutError(f"waited {timeout_s:g} s for {what}")
-            if now > self._ping_at_s:
-                self._ping_at_s = now + _PING_S
-                for member in self.members:
-                    member.say(m.Ping())
+            self._give_signs_of_life()
             for socket, _ in self._poller.poll(100):
+                self._give_signs_of_life()  # a round of thousands takes long on a busy machine
                 member = self._members[socket]
-                while socket in self._members and socket.poll(0):
+                while not socket.closed and socket.poll(0):
                     member.hear(socket.recv_multipart())
+
+    def _give_signs_of_life(self) -> None:
+        now = time.monotonic()
+        if now > self._ping_at_s:
+            self._ping_at_s = now + _PING_S
+            for member in self.members:
+                member.say(m.Ping())
 
     def close(self) -> None:
         for member in self.members:
