@@ -16,6 +16,7 @@ from headway import errors
 
 if TYPE_CHECKING:
     from headway.client.cancelling import CancelReport
+    from headway.client.chaos import Chaos, ChaosReport
     from headway.client.client import Client
     from headway.client.dependency import Dependency
     from headway.client.futures import Future, Group
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     # Submitting tasks
+    "Chaos",
     "Client",
     "Dependency",
     "Future",
@@ -45,6 +47,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "register_joblib",
     # What can be learnt
     "CancelReport",
+    "ChaosReport",
     "EngineInfo",
     "errors",
     "__version__",
@@ -54,6 +57,8 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
 _HOMES = {
     "AsyncClient": "headway.doors.async_client",
     "CancelReport": "headway.client.cancelling",
+    "Chaos": "headway.client.chaos",
+    "ChaosReport": "headway.client.chaos",
     "Client": "headway.client.client",
     "Dependency": "headway.client.dependency",
     "EngineInfo": "headway.client.options",

@@ -73,6 +73,18 @@ class WireConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionConfig:
+    """How much work a controller holds: beyond it `submit` waits. A client may have as much
+    unfinished as is still free, so one alone half of this."""
+
+    #: Tasks that have not ended. One takes up to 500 bytes: some 2 GB for all of them, and more
+    #: than a million tasks for a client alone.
+    unfinished_tasks_max: int = 4_000_000
+    #: And the bytes of their arguments.
+    unfinished_bytes_max: int = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
 class EngineConfig:
     """How engines run tasks, and how the nanny treats them."""
 

@@ -107,6 +107,7 @@ class Kit:
         directory: Path,
         wire: WireConfig = WIRE,
         scheduler: SchedulerConfig = SchedulerConfig(),  # noqa: B008 - frozen
+        **limits: Any,
     ) -> None:
         self.wire = wire
         self.context = zmq.Context()
@@ -114,7 +115,7 @@ class Kit:
         router, address = bind_router(self.context, f"ipc://{directory / 's'}", None, wire)
         self.info = ConnectionInfo(cluster="test", address=address)
         books = Books(Ledger(scheduler, Random(0)), Clock(), is_kept=False)
-        self.controller = Controller(router, CLUSTER, books, wire)
+        self.controller = Controller(router, CLUSTER, books, wire, **limits)
         self.router = router
         self.now = 1_000.0
 

@@ -242,3 +242,15 @@ def test_a_nanny_that_comes_back_is_told_again_what_is_to_be_stopped(kit: Kit):
     nanny.say(m.NannyHello(m.VERSION, "nanny-token", 1, "elsewhere", CLUSTER, ["alive"], [], 2))
     nanny.hear(m.Welcome)
     assert nanny.hear(m.InterruptTasks) == m.InterruptTasks("alive", [task])
+
+
+@pytest.mark.parametrize("role", ["client", "engine"])
+def test_a_goodbye_counts_also_when_its_connection_was_found_closed_before_it_was_read(kit, role):
+    peer = kit.client() if role == "client" else kit.engine()
+    (known,) = kit.controller.peers
+    peer.say(m.Bye())
+    assert kit.router.poll(10_000)  # it is there, and not read
+    kit.controller.reception.is_away(known, kit.now)
+    kit.turn(until=lambda: list(kit.controller.peers) == [])
+    assert not kit.controller.scheduler.clients
+    assert not kit.controller.scheduler.engines

@@ -80,8 +80,10 @@ EXAMPLES: list[Any] = [
     m.Resume([1 << 40 | 1]),
     m.Ask(1, "explain", 7),
     m.Shown(3),
+    m.Heard(100),
     m.Shutdown(),
     m.Accepted(12),
+    m.Hold("too much"),
     m.Results(
         [
             m.Result(1, 4, b"value", 3),

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from headway.client.cluster import available_cores
 from headway.collector import tune_garbage_collection
-from headway.config import HWM_AUTO
+from headway.config import HWM_AUTO, AdmissionConfig
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
@@ -36,6 +36,8 @@ class StartOptions:
     resources: list[str] = field(default_factory=list)
     durability: str = NORMAL
     journal: Path | None = None
+    unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
+    unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
 
 
 def parse_hwm(text: str) -> int | str:
@@ -92,6 +94,8 @@ def settings_of(options: StartOptions) -> Settings:
         connection=str(options.connection) if options.connection is not None else None,
         durability=options.durability,
         journal=str(options.journal) if options.journal is not None else None,
+        unfinished_tasks_max=options.unfinished_tasks_max,
+        unfinished_bytes_max=options.unfinished_bytes_max,
     )
 
 

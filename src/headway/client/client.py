@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 from headway import errors
 from headway.client import active, cancelling, cluster, dependency, options
 from headway.client.cancelling import CancelReport, Wish
+from headway.client.chaos import Chaos, ChaosReport, ChaosThread
+from headway.client.chaos import check as check_chaos
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
 from headway.client.link import ANSWER_S, Link
@@ -57,6 +59,11 @@ class Client:
             It is started again, engines go on, and futures resolve.
         journal: the file in which a durable controller keeps what it must not forget. It stays
             when the cluster has ended. Default: one that goes with the cluster.
+        unfinished_tasks_max: how many tasks that have not ended the embedded cluster holds;
+            `submit` waits when a client has as many as are still free, so one alone half of it.
+        unfinished_bytes_max: the same for the bytes of their arguments.
+        chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
+            `Chaos` and `chaos_report`.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -81,6 +88,9 @@ class Client:
         name: str | None = None,
         durability: str | None = None,
         journal: str | os.PathLike[str] | None = None,
+        unfinished_tasks_max: int | None = None,
+        unfinished_bytes_max: int | None = None,
+        chaos: Chaos | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -96,9 +106,12 @@ class Client:
             "name": name,
             "durability": durability,
             "journal": journal,
+            "unfinished_tasks_max": unfinished_tasks_max,
+            "unfinished_bytes_max": unfinished_bytes_max,
         }
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
+        check_chaos(chaos, where is None, durability)
         process = link = None
         try:
             if where is None:
@@ -119,6 +132,8 @@ class Client:
             weakref.finalize(self, link.request_stop).atexit = False
             link.start()
             link.wait_welcomed()
+            if chaos is not None:
+                link.chaos = ChaosThread(chaos, link)
         except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
             if link is not None:
                 link.close()
@@ -314,12 +329,24 @@ class Client:
         """The controller's counts."""
         return dict(self._link.ask("statistics"))
 
+    def chaos_report(self) -> ChaosReport:
+        """What `chaos` has done to this cluster, and what came of it. Also after `close`.
+
+        Raises:
+            ValueError: this client was made without chaos.
+        """
+        if self._link.chaos is None:
+            raise ValueError("this client was made without chaos=headway.Chaos(...)")
+        return self._link.chaos.report()
+
     def close(self) -> None:
         """End the connection: tasks of this client that are not done are cancelled.
 
         An embedded cluster is stopped, and has ended when this returns. It may be called again,
         and from any thread.
         """
+        if self._link.chaos is not None and not self._link.is_io_thread:
+            self._link.chaos.stop()
         self._link.close()
 
     # --- inside ---------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ class IoThread:
         self._printer = Printer(self._label_of)
         #: Outputs shown, of which the controller was not told yet.
         self._shown = 0
+        #: Messages with results, and their bytes, of which it was not told yet.
+        self._heard_results = self._heard_bytes = 0
         self._decoder = codec.to_client()
         self._poller = zmq.Poller()
         self._line: Line | None = None
@@ -71,6 +73,7 @@ class IoThread:
             m.WhoAreYou: lambda _: self._say_hello(),
             m.Refused: self._on_refused,
             m.Accepted: self._on_accepted,
+            m.Hold: self._on_hold,
             m.Results: self._on_results,
             m.Answer: self._on_answer,
             m.Output: self._on_output,
@@ -129,6 +132,9 @@ class IoThread:
                 break
             message = self._decoder.decode(frames)
             kind = type(message)
+            if kind is m.Results:
+                self._heard_results += 1
+                self._heard_bytes += sum(map(len, frames))
             if self._presence.is_here or kind in _HEARD_AWAY:
                 self._on[kind](message)
             heard += 1
@@ -142,6 +148,9 @@ class IoThread:
         if self._shown:
             self._send(m.Shown(self._shown))
             self._shown = 0
+        if self._heard_results >= m.HEARD_MESSAGES or self._heard_bytes >= m.HEARD_BYTES:
+            self._send(m.Heard(self._heard_results))
+            self._heard_results = self._heard_bytes = 0
         session = self._link.session
         if not (session.has_waiting or session.released):
             return
@@ -262,7 +271,11 @@ class IoThread:
         if not self._presence.welcome(welcome):
             return
         self._heartbeat_s = welcome.heartbeat_s
-        self._shown = 0  # the controller counts anew, too
+        # The controller counts anew, too.
+        self._shown = self._heard_results = self._heard_bytes = 0
+        with link.room:
+            link.session.hold = ""
+            link.room.notify_all()
         if link.number:
             self._come_back(welcome)
             if was_announced:
@@ -303,10 +316,17 @@ class IoThread:
             self._link.session.accepted(batch)
             self._link.room.notify_all()
 
+    def _on_hold(self, hold: m.Hold) -> None:
+        with self._link.room:
+            self._link.session.hold = hold.why
+            self._link.room.notify_all()
+
     def _on_results(self, message: m.Results) -> None:
         if self._printer.holds_any:
             for result in message.results:
                 self._printer.task_ended(result.task)  # before its result can be seen
+        if self._link.chaos is not None:
+            self._link.chaos.heard(message.results)
         pop = self._link.session.open.pop
         ends = []
         for result in message.results:

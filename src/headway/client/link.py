@@ -17,10 +17,12 @@ import logging
 import os
 import socket as net
 import threading
+import time
 from typing import Any
 
 from headway import errors
 from headway.client import forks
+from headway.client.chaos import ChaosThread
 from headway.client.futures import KIND_CONNECTION, Future, exception_of, settle
 from headway.client.io import IoThread
 from headway.client.presence import Presence
@@ -38,6 +40,11 @@ _log = logging.getLogger("headway.client")
 #: How long `close` waits for the thread: stopping a cluster, and then some. Only a user's
 #: callback that does not return makes it longer.
 _JOIN_S = 15.0
+
+#: When a `submit` has waited for so long since the controller takes no more, it is said why; and
+#: so long after that again.
+_HELD_SAID_AFTER_S = 1.0
+_HELD_SAID_EVERY_S = 60.0
 
 #: How long a thread that was started takes to begin at most.
 _BEGIN_S = 1.0
@@ -93,6 +100,10 @@ class Link:
             target=IoThread(self).run, name="headway-client", daemon=True
         )
         self._is_started = False
+        #: Who does harm to this cluster, and watches what comes of it; None for nobody.
+        self.chaos: ChaosThread | None = None
+        #: Not before this time is it said again that `submit` waits.
+        self._held_said_at = 0.0
 
     def start(self) -> None:
         """Start the thread. Not in `__init__`: where Ctrl-C comes right after it, the caller has
@@ -232,8 +243,17 @@ class Link:
         if self.is_io_thread:
             return
         with self.room:
+            began_at = time.monotonic()
             while self.session.is_full and self.refusal is None:
                 self.room.wait(1.0)  # a bound, so that nothing missed is missed for long
+                self._say_held(time.monotonic(), began_at)
+
+    def _say_held(self, now: float, began_at: float) -> None:
+        """Tell the user why `submit` waits, if it does so for long."""
+        hold = self.session.hold
+        if hold and now - began_at >= _HELD_SAID_AFTER_S and now >= self._held_said_at:
+            self._held_said_at = now + _HELD_SAID_EVERY_S
+            _log.warning("submit waits until tasks have ended: %s", hold)
 
     def _wake(self) -> None:
         self.is_asleep = False

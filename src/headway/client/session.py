@@ -124,6 +124,8 @@ class Session(Generic[F]):
         #: Tasks and bytes asked for and not acknowledged.
         self.window_tasks = 0
         self.window_bytes = 0
+        #: Why the controller takes no more for now, "" if it does: see the message Hold.
+        self.hold = ""
         #: The highest node that the controller has confirmed.
         self.accepted_node = TaskId(0)
         self._asked: list[_Asked] = []
@@ -218,9 +220,13 @@ class Session(Generic[F]):
 
     @property
     def is_full(self) -> bool:
-        """Whether the window is full: `submit` waits for acknowledgements."""
+        """Whether `submit` waits: for acknowledgements, or because the controller said so."""
         wire = self._wire
-        return self.window_tasks >= wire.window_tasks or self.window_bytes >= wire.window_bytes
+        return (
+            self.hold != ""
+            or self.window_tasks >= wire.window_tasks
+            or self.window_bytes >= wire.window_bytes
+        )
 
     def cancel(
         self, tasks: list[TaskId], queued_only: bool = False, downstream: bool = False

@@ -44,6 +44,8 @@ class ControllerProcess:
         self._settings = dict(settings)
         #: Whether one that is killed can be started again: it has a journal.
         self.is_durable = settings.get("durability", "off") != "off"
+        #: Its own client kills it: that is not counted as a kill that comes again and again.
+        self.is_killed_on_purpose = False
         self._tail = self._announcement = b""
         self._is_ready = False
         self._process: subprocess.Popen[bytes] | None = None

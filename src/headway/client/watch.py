@@ -103,7 +103,9 @@ class Watch:
                 f"{end}; it was started again {_RESTARTS_MAX} times within "
                 f"{_RESTARTS_WITHIN_S:g} s, and killed each time"
             )
-        self._restarted_at.append(now)
+        if not process.is_killed_on_purpose:
+            self._restarted_at.append(now)
+        process.is_killed_on_purpose = False
         self._end_before = end
         for fd in list(self._watched):
             self._unregister(fd)

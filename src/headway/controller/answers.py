@@ -1,6 +1,6 @@
 """Answers to a client's questions: plain data, read from the scheduler's records.
 
-What this file must not know: sockets. It changes nothing.
+What this file must not know: sockets. It changes nothing but whom the next kill is no fault of.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from headway.controller.peers import Peers
-from headway.core.events import TaskId, format_engine_id, format_task_id
+from headway.core.events import EngineId, TaskId, format_engine_id, format_task_id
 from headway.core.explain import explain
 from headway.core.scheduler import Scheduler
 from headway.wire import messages as m
@@ -24,6 +24,10 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
         body = _engines(scheduler, peers)
     elif question.what == "statistics":
         body = asdict(scheduler.statistics())
+        body["clients_held"] = sum(peer.is_held for peer in peers.clients.values())
+        body["undelivered"] = sum(len(peer.undelivered.waiting) for peer in peers.clients.values())
+    elif question.what == "spare":
+        body = _spare(peers, question.node)
     elif question.node is None:
         return m.Answer(question.number, error=f"no such question: {question.what!r}")
     elif question.what == "explain":
@@ -54,6 +58,14 @@ def _engines(scheduler: Scheduler, peers: Peers) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _spare(peers: Peers, number: int | None) -> Body:
+    """Its client is about to kill this engine: no task is to blame."""
+    engine = peers.engines.get(EngineId(number)) if number is not None else None
+    if engine is not None:
+        engine.is_spared = True
+    return {"spared": engine is not None}
 
 
 def _task(scheduler: Scheduler, node: TaskId) -> dict[str, Any]:

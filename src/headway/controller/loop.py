@@ -13,14 +13,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import zmq
+from msgspec import structs
 
-from headway.config import WireConfig
+from headway.config import AdmissionConfig, WireConfig
+from headway.controller.admission import Admission
 from headway.controller.answers import answer
 from headway.controller.books import Books
 from headway.controller.compaction import Compaction
@@ -69,6 +72,8 @@ class Controller:
         child_ended: asked about every heartbeat; a text says that the local nanny ended, and how.
         child_pid: the process id of that nanny.
         engines_expected: how many engines are being started: e0, e1 and so on.
+        admission: how much work is taken in before clients have to wait.
+        connections_max: how many connections fit; who comes then is declined.
     """
 
     def __init__(
@@ -85,6 +90,8 @@ class Controller:
         child_ended: Callable[[], str | None] = lambda: None,
         child_pid: int = 0,
         engines_expected: int = 0,
+        admission: AdmissionConfig = AdmissionConfig(),  # noqa: B008 - frozen
+        connections_max: int = sys.maxsize,
     ) -> None:
         self._router = router
         self._wire = wire
@@ -99,9 +106,11 @@ class Controller:
         self._child_pid = child_pid
         self._outlook = Outlook(self.peers)
         self._outbox = Outbox(self.peers, wire, self._send)
+        self._admission = Admission(admission, books.scheduler)
         self.reception = Reception(
             cluster, epoch, books, self.peers, self._outbox, wire, self._send, self._notice,
-            self._engine_died, self._is_dying, reconnect_s,
+            self._engine_died, self._admission.submitted, self._is_dying, reconnect_s,
+            connections_max,
         )  # fmt: skip
         #: The message that is being heard.
         self._frames: list[bytes] = []
@@ -122,6 +131,7 @@ class Controller:
             m.Resume: self._on_resume,
             m.Ask: self._on_ask,
             m.Shown: self._on_shown,
+            m.Heard: self._on_heard,
             m.Shutdown: self._on_shutdown,
             m.Outcomes: self._on_outcomes,
             m.Returned: self._on_returned,
@@ -132,10 +142,13 @@ class Controller:
             m.Ping: lambda peer, message, now: None,
             m.Bye: self._on_bye,
         }
-        now = self._clock.now()
-        if engines_expected and not books.ledger.engines_seen:
-            expected = [EngineId(number) for number in range(engines_expected)]
-            books.tell(ev.EnginesExpected(expected), now)
+        self._expect(engines_expected, self._clock.now())
+
+    def _expect(self, engines: int, now: float) -> None:
+        """Engines that are being started, and peers that another controller left."""
+        if engines and not self._books.ledger.engines_seen:
+            expected = [EngineId(number) for number in range(engines)]
+            self._books.tell(ev.EnginesExpected(expected), now)
         self.reception.expect(now)
 
     # --- the loop --------------------------------------------------------------------------------
@@ -203,6 +216,8 @@ class Controller:
             self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
         self._questions.clear()
         self._tell_outlook()
+        for client, hold in self._admission.look():
+            self._outbox.say(client, hold)
         self._commit(now)
         self._outbox.put(books.commands)
         books.commands.clear()
@@ -287,7 +302,8 @@ class Controller:
 
     def _notice(self, text: str) -> None:
         for client in self.peers.clients.values():
-            self._outbox.say(client, m.Notice(text))
+            if not client.is_silent:
+                self._outbox.say(client, m.Notice(text))
 
     def _tell_outlook(self) -> None:
         """Whoever waits for an engine that will not come is told, once; later clients too."""
@@ -305,6 +321,8 @@ class Controller:
     ) -> None:
         self._books.client_said(peer.number, message, self._frames, now)
         self._outbox.accept(peer, self._books.ledger.clients[peer.number].batch, now)
+        if isinstance(message, m.Submit):
+            self._admission.submitted(peer)
 
     def _on_resume(self, peer: ClientPeer, message: m.Resume, now: float) -> None:
         self.scheduler.redeliver(peer.number, message.tasks, self._books.commands)
@@ -316,6 +334,10 @@ class Controller:
         text = peer.unshown.shown(message.outputs, self._wire.output_chars_max)
         if text:
             self._outbox.show(peer, m.Notice(text))
+
+    def _on_heard(self, peer: ClientPeer, message: m.Heard, now: float) -> None:
+        peer.undelivered.heard(message.results)
+        self._outbox.go_on(peer)
 
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         self.stop_reason = "a client shut the cluster down"
@@ -383,7 +405,8 @@ class Controller:
             # Its hello, on another connection, may be on its way: nobody would ever end it again.
             self.peers.bury(message.token)
             return
-        event = ev.EngineLeft(engine.number, message.end, message.started, message.busy)
+        end = structs.replace(message.end, wanted=True) if engine.is_spared else message.end
+        event = ev.EngineLeft(engine.number, end, message.started, message.busy)
         self._deaths.append((now + _DEATH_DELAY_S, engine, event))
 
     def _is_dying(self, engine: EngineId) -> bool:

@@ -79,6 +79,11 @@ class Outbox:
             self.accept_at_s = now + self._wire.accept_after_s
         self._accepted[peer] = batch
 
+    def go_on(self, client: ClientPeer) -> None:
+        """`client` has heard results: send those that had to wait for that."""
+        if client.undelivered.waiting:
+            self._delivered.setdefault(client.number, [])
+
     def stop(self, engine: EngineId, tasks: list[TaskId]) -> None:
         """Ask an engine again to stop `tasks`."""
         self._stopped.setdefault(engine, []).extend(tasks)
@@ -246,14 +251,15 @@ class Outbox:
         gap = client.unshown.gap()
         if gap:
             self._send_to(client, m.Notice(gap))
-        start, count = 0, len(deliveries)
-        while start < count:
+        undelivered = client.undelivered
+        waiting = undelivered.waiting
+        waiting.extend(deliveries)
+        while waiting and undelivered.has_room:
             batch = Batch(self._inline_bytes_max, self._inline_sum_max)
             results: list[m.Result] = []
             size = 0
-            while start < count and size < self._batch_bytes:
-                d = deliveries[start]
-                start += 1
+            while waiting and size < self._batch_bytes:
+                d = waiting.popleft()
                 payload: bytes | int | None = d.payload
                 size += _RESULT_BYTES
                 if d.payload is not None:
@@ -263,7 +269,9 @@ class Outbox:
                     size += len(d.problem.text) + len(d.problem.root_text)
                 results.append(m.Result(d.task, d.state, payload, d.engine, d.problem))
             accepted = self._accepted.pop(client, 0)
-            self._send_frames(client, encode(m.Results(results, accepted), batch.large))
+            frames = encode(m.Results(results, accepted), batch.large)
+            undelivered.sent(sum(map(len, frames)))
+            self._send_frames(client, frames)
 
     def _send_to(self, peer: Peer | None, message: Any) -> None:
         if peer is not None:

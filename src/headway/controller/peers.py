@@ -10,7 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from headway.controller.descriptors import CONNECTIONS, ENGINE_CONNECTIONS
 from headway.controller.printed import Unshown
+from headway.controller.undelivered import Undelivered
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.wire import codec
 from headway.wire import messages as m
@@ -38,6 +40,11 @@ class ClientPeer:
     #: Why no engine will come, as it was told.
     told_hopeless: str = ""
     unshown: Unshown = field(default_factory=Unshown)
+    undelivered: Undelivered = field(default_factory=Undelivered)
+    #: It has given no sign of life for too long, and its process is there: it is stopped or busy.
+    is_silent: bool = False
+    #: It was told to submit no more for now.
+    is_held: bool = False
     decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
 
 
@@ -54,6 +61,8 @@ class EnginePeer:
     dropped_functions: list[bytes] = field(default_factory=list)
     #: What its nanny last said that it runs, and its memory.
     running: TaskId | None = None
+    #: A client kills it on purpose (chaos), for which no task is charged.
+    is_spared: bool = False
     rss_bytes: int = 0
     decoder: codec.Decoder[m.FromEngine] = field(default_factory=codec.from_engine)
 
@@ -90,6 +99,13 @@ class Peers:
     def find(self, identity: bytes) -> Peer | None:
         """The peer that speaks under `identity`, on either of its connections."""
         return self._by_identity.get(identity.removesuffix(m.RESULTS_SUFFIX))
+
+    @property
+    def connections(self) -> int:
+        """How many connections the peers have."""
+        return CONNECTIONS * len(self._by_identity) + (ENGINE_CONNECTIONS - CONNECTIONS) * len(
+            self.engines
+        )
 
     def add(self, peer: Peer) -> None:
         """A peer was welcomed."""

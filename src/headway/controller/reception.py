@@ -18,9 +18,11 @@ from msgspec import structs
 
 from headway.config import WireConfig
 from headway.controller.books import Books
+from headway.controller.descriptors import CONNECTIONS, ENGINE_CONNECTIONS
 from headway.controller.outbox import Outbox
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.controller.printed import Unshown
+from headway.controller.undelivered import Undelivered
 from headway.core import events as ev
 from headway.core.events import EngineId, format_engine_id
 from headway.errors import ProtocolError
@@ -39,8 +41,10 @@ class Reception:
         send: sends frames to an identity; False if nobody is there.
         notice: tells all clients something.
         engine_died: told what a nanny says of an engine that ended while it had no connection.
+        returned: told of a client that came back.
         is_dying: whether the end of an engine was reported, and is believed in a moment.
         reconnect_s: how long peers try to come back to a controller that is away.
+        connections_max: how many connections this process can have.
     """
 
     def __init__(
@@ -54,8 +58,10 @@ class Reception:
         send: Callable[[bytes, list[Buffer]], bool],
         notice: Callable[[str], None],
         engine_died: Callable[[m.EngineDied, float], None],
+        returned: Callable[[ClientPeer], None],
         is_dying: Callable[[EngineId], bool],
         reconnect_s: float,
+        connections_max: int,
     ) -> None:
         self._cluster = cluster
         self._epoch = epoch
@@ -66,8 +72,10 @@ class Reception:
         self._send = send
         self._notice = notice
         self._engine_died = engine_died
+        self._returned = returned
         self._is_dying = is_dying
         self._reconnect_s = reconnect_s
+        self._connections_max = connections_max
         self._hello = codec.hello()
         self._any = [make() for make in _ANY]
         self._host = socket.gethostname()
@@ -90,7 +98,12 @@ class Reception:
         try:
             hello = self._hello.decode(frames)
         except ProtocolError as error:
-            if self._is_of_some_peer(frames):
+            message = self._message_of_some_peer(frames)
+            peer = self._peers.find(identity)
+            if peer is not None and isinstance(message, m.Bye):
+                # It was on its way when something that was sent found the connection closed.
+                self.lose(peer, message.reason or "said goodbye", now)
+            elif message is not None:
                 self.ask_who(own_identity)
             else:
                 self.turn_away(identity, f"not a hello of headway protocol {m.VERSION}: {error}")
@@ -117,14 +130,13 @@ class Reception:
         else:
             self._welcome_new(identity, hello, now)
 
-    def _is_of_some_peer(self, frames: list[bytes]) -> bool:
+    def _message_of_some_peer(self, frames: list[bytes]) -> object | None:
         for decoder in self._any:
             try:
-                decoder.decode(frames)
+                return decoder.decode(frames)
             except ProtocolError:
                 continue
-            return True
-        return False
+        return None
 
     def ask_who(self, identity: bytes) -> None:
         """Ask who is there; an answer is a hello."""
@@ -132,7 +144,14 @@ class Reception:
 
     def _welcome_new(self, identity: bytes, hello: m.Hello, now: float) -> None:
         peer: Peer
-        if isinstance(hello, m.NannyHello):
+        own = ENGINE_CONNECTIONS if isinstance(hello, m.EngineHello) else CONNECTIONS
+        if self._peers.connections + own > self._connections_max:
+            self._decline(
+                identity,
+                f"this controller has {self._peers.connections:,} connections, and can't open "
+                "more files: raise the hard limit where it runs (`ulimit -Hn`)",
+            )
+        elif isinstance(hello, m.NannyHello):
             peer = NannyPeer(identity, hello, now)
             self._greet(peer, 0, 0)
             self._compare_engines(hello, now)
@@ -185,6 +204,10 @@ class Reception:
         if isinstance(peer, ClientPeer):
             # What it was shown of what was on its way, nobody will say.
             peer.unshown = Unshown()
+            # It will ask for the ends that it missed (Resume), and knows of no hold any more.
+            peer.undelivered = Undelivered()
+            peer.is_held = False
+            self._returned(peer)
             self._greet(peer, peer.number, ledger.clients[peer.number].batch)
         elif isinstance(peer, EnginePeer):
             self._greet(peer, peer.number, ledger.engines[peer.number].batch)
@@ -257,6 +280,8 @@ class Reception:
         peer.heard_at_s = now
         if isinstance(peer, EnginePeer):
             self._books.tell(ev.EngineDraining(peer.number), now)
+        elif isinstance(peer, ClientPeer):
+            peer.undelivered = Undelivered()
 
     def look_around(self, now: float, heard_s: float) -> None:
         """Once a heartbeat: give signs of life, and see who gives none. All that was sent before
@@ -269,11 +294,14 @@ class Reception:
                 is_lost = silent and not self._is_alive_here(peer)
             else:
                 is_lost = silent or self._is_alive_here(peer) is False
+            if isinstance(peer, ClientPeer):
+                peer.is_silent = silent
             if is_lost:
                 self.lose(peer, self._how_lost(peer, patience_s), now)
             elif not peer.is_here:
                 self.ask_who(peer.identity)
-            elif not isinstance(peer, EnginePeer):
+            elif not isinstance(peer, EnginePeer) and not silent:
+                # Not to one that does not read: it would hear all of them when it goes on.
                 self._outbox.say(peer, m.Ping())
 
     def _how_lost(self, peer: Peer, patience_s: float) -> str:

@@ -22,8 +22,9 @@ import msgspec
 import zmq
 from msgspec import Struct, structs
 
-from headway.config import HWM_AUTO, EngineConfig, SchedulerConfig, WireConfig
+from headway.config import HWM_AUTO, AdmissionConfig, EngineConfig, SchedulerConfig, WireConfig
 from headway.controller.books import Books, Clock
+from headway.controller.descriptors import raise_limit
 from headway.controller.journal import DURABILITIES, OFF, Journal
 from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
@@ -64,7 +65,8 @@ class Settings(Struct, frozen=True):
     with its arguments, that runs engines; `sys_path` and `cwd` are those of the client.
     `durability` is off, normal (what was acknowledged survives the controller) or full (also the
     host); `journal` is where it is written, None for a file in the cluster's own directory,
-    which goes with it. A journal that a controller left is taken over.
+    which goes with it. A journal that a controller left is taken over. What ends in `_max`: see
+    AdmissionConfig.
     """
 
     engines: int = 1
@@ -80,6 +82,8 @@ class Settings(Struct, frozen=True):
     connection: str | None = None
     durability: str = OFF
     journal: str | None = None
+    unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
+    unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
     Raises:
         HeadwayError: it could not be started, or can't go on; the message says why.
     """
-    wire = WireConfig()
+    wire, connections_max = WireConfig(), raise_limit(settings.engines)
     if ":" in settings.scheme:  # the user's own, from where the user's program imports
         sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
     with _Undo() as undo:
@@ -161,6 +165,8 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             child_ended=nanny.ended if nanny is not None else lambda: None,
             child_pid=nanny.pid if nanny is not None else 0,
             engines_expected=settings.engines,
+            admission=_admission(settings),
+            connections_max=connections_max,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:
@@ -173,6 +179,11 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         finally:
             controller.close(say_bye=not undo.is_left)
         return controller.stop_reason or ""
+
+
+def _admission(settings: Settings) -> AdmissionConfig:
+    """How much work is taken in."""
+    return AdmissionConfig(settings.unfinished_tasks_max, settings.unfinished_bytes_max)
 
 
 def _reconnect_s(settings: Settings, lifeline: int | None, wire: WireConfig) -> float:

@@ -101,6 +101,11 @@ class ClientEvents:
         task = Task(spec.id, client.id, function, spec.payload, options)
         task.since_s = now
         client.nodes.add(spec.id)
+        # As `count_unfinished`, without the call: once for each task.
+        size = len(spec.payload)
+        life.unfinished_bytes += size
+        client.unfinished += 1
+        client.unfinished_bytes += size
         function.users += 1
         life.counters.submitted += 1
         life.counters.by_state[WAITING] += 1

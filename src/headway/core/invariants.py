@@ -137,6 +137,13 @@ def _check_counts(s: Scheduler) -> None:
     for state in TaskState:
         counted = s.counters.by_state[state]
         _require(counted == by_state[state], f"{state.name}: counted {counted}, {by_state[state]}")
+    unfinished = [task for task in s.tasks.values() if task.state not in FINAL_STATES]
+    size = sum(len(task.payload) for task in unfinished)
+    _require(s.unfinished_bytes == size, f"counted {s.unfinished_bytes} bytes, not {size}")
+    for client in s.clients.values():
+        own = [len(task.payload) for task in unfinished if task.client == client.id]
+        counted_own = (client.unfinished, client.unfinished_bytes)
+        _require(counted_own == (len(own), sum(own)), f"client {client.id} counts {counted_own}")
     users = Counter(id(t.function) for t in s.tasks.values() if t.function is not None)
     for function in s.functions:
         _require(function.users == users[id(function)], f"function {function.digest!r}: users")

@@ -74,6 +74,17 @@ class Life:
         #: Engines whose load changed in this event: their lanes hear of it at its end.
         self.changed: dict[EngineId, Engine] = {}
         self.stamps = Stamps()
+        #: The arguments of all tasks that have not ended.
+        self.unfinished_bytes = 0
+
+    def count_unfinished(self, task: Task) -> None:
+        """One more task that has not ended; `end` counts it off."""
+        size = len(task.payload)
+        self.unfinished_bytes += size
+        client = self.clients.get(task.client)
+        if client is not None:
+            client.unfinished += 1
+            client.unfinished_bytes += size
 
     def move(self, task: Task, cause: Cause) -> None:
         """Change the state of `task`. Nobody else does."""
@@ -185,7 +196,12 @@ class Life:
         if options.backoff_s:
             self.timers.disarm(task.id, Timer.BACKOFF)
         task.result = payload
-        if task.client in self.clients:
+        client = self.clients.get(task.client)
+        size = len(task.payload)
+        self.unfinished_bytes -= size
+        if client is not None:
+            client.unfinished -= 1
+            client.unfinished_bytes -= size
             out.append(delivery(task))
         if task.conditions is not None:
             self._let_go(task, task.conditions)

@@ -175,5 +175,8 @@ class Client:
     id: ClientId
     nodes: set[TaskId] = field(default_factory=set)
     functions: set[bytes] = field(default_factory=set)
+    #: Of its tasks that have not ended: how many, and the bytes of their arguments.
+    unfinished: int = 0
+    unfinished_bytes: int = 0
     #: The highest sequence accepted: what comes again at or below it is a duplicate.
     last_node: int = 0

@@ -17,6 +17,7 @@ from headway.core.recall import Standing
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
 from headway.core.rows import Part, require_version
 from headway.core.scheduler import Scheduler
+from headway.core.states import FINAL_STATES
 from headway.errors import ReplayError
 
 
@@ -175,6 +176,8 @@ class Restorer:
             task.inputs = [tasks[node] for node in row.inputs]
         tasks[task.id] = task
         self._belongs_to_its_client(task.id)
+        if row.state not in FINAL_STATES:
+            self._s.count_unfinished(task)
 
     def _condition(self, task: Task, row: rows.ConditionRow) -> Condition:
         s = self._s

@@ -31,6 +31,7 @@ from headway.core.events import ClientId, EngineId, TaskId
 from headway.core.life import Life, delivery
 from headway.core.outcome_events import OutcomeEvents
 from headway.core.prefetch import limit_of, load_max
+from headway.core.records import Task
 from headway.core.replay import choices_made
 from headway.core.states import FINAL_STATES, Cause, TaskState
 from headway.core.statistics import Statistics
@@ -163,6 +164,15 @@ class Scheduler:
             engine.limit = limit_of(engine, self.config)
             self.lanes.engine_changed(engine)
             self.recalls.engine_changed(engine)
+
+    def count_unfinished(self, task: Task) -> None:
+        """`task`, which has not ended, was put back from a snapshot."""
+        self._life.count_unfinished(task)
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """The bytes of the arguments of all tasks that have not ended."""
+        return self._life.unfinished_bytes
 
     @property
     def scheme_failure(self) -> str:

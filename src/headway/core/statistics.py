@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-from headway.core.states import TaskState
+from headway.core.states import FINAL_STATES, TaskState
 
 if TYPE_CHECKING:
     from headway.core.scheduler import Scheduler
+
+
+_UNFINISHED = [state for state in TaskState if state not in FINAL_STATES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Statistics:
     crashed: int
     recalled: int
     refused: int
+    #: The arguments of tasks that have not ended.
+    unfinished_bytes: int
 
 
 @dataclass(slots=True)
@@ -53,6 +58,11 @@ class Counters:
             setattr(self, each.name, getattr(counted, each.name))
         self.by_state = list(counted.by_state)
 
+    @property
+    def unfinished(self) -> int:
+        """How many tasks have not ended."""
+        return sum(self.by_state[state] for state in _UNFINISHED)
+
     def snapshot(self, scheduler: Scheduler) -> Statistics:
         """These counts, and the sizes of what `scheduler` remembers."""
         return Statistics(
@@ -69,4 +79,5 @@ class Counters:
             crashed=self.crashed,
             recalled=self.recalled,
             refused=self.refused,
+            unfinished_bytes=scheduler.unfinished_bytes,
         )

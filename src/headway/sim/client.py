@@ -142,7 +142,10 @@ class SimClient:
             self._hello()
         elif isinstance(message, m.Accepted):
             self.session.accepted(message.batch)
+        elif isinstance(message, m.Hold):
+            self.session.hold = message.why
         elif isinstance(message, m.Results):
+            self._send([(m.Heard(1), ())])
             self._on_results(message)
 
     def _on_welcome(self, welcome: m.Welcome) -> None:

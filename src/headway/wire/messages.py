@@ -27,6 +27,10 @@ from headway.core.problems import Problem
 #: Raised with every change of a message or of its meaning.
 VERSION = 3
 
+#: A client says Heard after so many messages with results, or so many bytes of them.
+HEARD_MESSAGES = 100
+HEARD_BYTES = 1 << 20
+
 #: An engine sends its results on a second connection, whose identity is its first's and this.
 RESULTS_SUFFIX = b"/out"
 
@@ -185,6 +189,8 @@ class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
     `what` is one of explain, task, engines, statistics; `node` is the task, where one is meant.
+    Or it is spare, and `node` the number of an engine: the client is about to kill it, and no task
+    is to be charged for that.
     """
 
     number: int
@@ -196,6 +202,12 @@ class Shown(Struct, tag="shown", frozen=True):
     """So many more `Output` messages were shown: the controller keeps few on their way."""
 
     outputs: Count
+
+
+class Heard(Struct, tag="heard", frozen=True):
+    """So many more `Results` messages were heard: the controller keeps few on their way."""
+
+    results: Count
 
 
 class Shutdown(Struct, tag="shutdown", frozen=True):
@@ -214,6 +226,13 @@ class Accepted(Struct, tag="accepted", frozen=True):
     """
 
     batch: int
+
+
+class Hold(Struct, tag="hold", frozen=True):
+    """The client shall submit no more for now, and `why`: see controller/admission.py; "" ends it.
+    A Welcome ends it too. What is on its way already is taken in."""
+
+    why: str
 
 
 class Result(Struct, array_like=True):
@@ -396,11 +415,23 @@ class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
 Hello = ClientHello | EngineHello | NannyHello
-FromClient = ClientHello | Submit | Release | Cancel | Resume | Ask | Shown | Shutdown | Ping | Bye
+FromClient = (
+    ClientHello | Submit | Release | Cancel | Resume | Ask | Shown | Heard | Shutdown | Ping | Bye
+)
 FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
 ToClient = (
-    Welcome | WhoAreYou | Refused | Accepted | Results | Answer | Output | Notice | Ping | Bye
+    Welcome
+    | WhoAreYou
+    | Refused
+    | Accepted
+    | Hold
+    | Results
+    | Answer
+    | Output
+    | Notice
+    | Ping
+    | Bye
 )
 ToEngine = Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack | StopTasks | Ping | Bye
 ToNanny = Welcome | WhoAreYou | Refused | StopEngine | InterruptTasks | Ping | Bye

@@ -27,6 +27,19 @@ JournalPath = Annotated[
     ),
 ]
 
+UnfinishedTasks = Annotated[
+    int,
+    typer.Option(
+        min=2,
+        metavar="N",
+        help="Tasks that have not ended; a client may have as many as are still free.",
+    ),
+]
+UnfinishedBytes = Annotated[
+    int,
+    typer.Option(min=2, metavar="BYTES", help="The same for the bytes of their arguments."),
+]
+
 
 @app.command()
 def start(
@@ -74,6 +87,8 @@ def start(
     ] = None,
     durability: Durability = "normal",
     journal: JournalPath = None,
+    unfinished_tasks_max: UnfinishedTasks = 4_000_000,
+    unfinished_bytes_max: UnfinishedBytes = 4 << 30,
 ) -> None:
     """Start a cluster that stays, in the foreground, until Ctrl-C.
 
@@ -90,9 +105,7 @@ def start(
 
         from headway.cli.start import StartOptions, run
 
-        run(
-            StartOptions(
-                engines, name, listen, connection, scheme, hwm, resource or [], durability, journal
-            ),
-            Console(highlight=False),
-        )
+        limits = (unfinished_tasks_max, unfinished_bytes_max)
+        durable = (durability, journal)
+        cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
+        run(StartOptions(*cluster, *durable, *limits), Console(highlight=False))
