@@ -39,6 +39,8 @@ _APPLICATION_ID = 0x68647779
 #: Pages of the write-ahead log (4 KiB each) before they are brought into the file. More make
 #: fewer and longer pauses.
 _CHECKPOINT_PAGES = 4_000
+#: The write-ahead log is cut down to this when it begins anew.
+_LOG_BYTES_KEPT = 16 << 20
 #: The compactor's transactions are short: nobody waits longer for the other.
 _BUSY_TIMEOUT_MS = 10_000
 
@@ -260,6 +262,11 @@ def _open(path: Path, durability: str) -> sqlite3.Connection:
         raise JournalError(f"the journal {path} can't be opened: {error}") from None
     try:
         db.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        # Some builds of SQLite overwrite what is deleted: a compaction would write again, into the
+        # write-ahead log, all that it has made superfluous. And that log stays as large as it once
+        # was, unless it has a limit.
+        db.execute("PRAGMA secure_delete = OFF")
+        db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}")
         if is_new:
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(_SCHEMA)
