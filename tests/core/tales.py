@@ -217,7 +217,11 @@ class Tale:
     def _client(self) -> ev.Event | None:
         """A client leaves, or one that has no function joins: its batches are refused."""
         if len(self.live.clients) > 2:
-            return ev.ClientLeft(self._pick(list(self.live.clients)) or ClientId(0))
+            leaver = self._pick(list(self.live.clients)) or ClientId(0)
+            known = self.live.clients.get(leaver)
+            if known is not None and not known.keeps and self._once_in(2):
+                return ev.KeepAsked(leaver)
+            return ev.ClientLeft(leaver)
         self._clients += 1
         client = ClientId(self._clients)
         self._last[client] = 0

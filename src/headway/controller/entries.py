@@ -22,7 +22,7 @@ from headway.errors import JournalError
 from headway.wire import messages as m
 
 #: Of the whole journal: its tables, its records, and the snapshot in it.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class ClientCame(Struct, array_like=True, tag="client", frozen=True):
@@ -42,7 +42,7 @@ class EngineCame(Struct, array_like=True, tag="engine", frozen=True):
 
 
 class ClientSaid(Struct, array_like=True, tag="c", frozen=True):
-    """A batch of a client (Submit, Release, Cancel), as it came."""
+    """A batch of a client (Submit, Release, Cancel, Keep), as it came."""
 
     number: ClientId
     frames: list[bytes]

@@ -35,6 +35,8 @@ class ClientPeer:
     #: Why no engine will come, as it was told.
     told_hopeless: str = ""
     unshown: Unshown = field(default_factory=Unshown)
+    #: Tasks of whose end it wants to be told, whoever submitted them: see watchers.py.
+    watched: set[TaskId] = field(default_factory=set)
     decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
 
 
@@ -52,6 +54,8 @@ class EnginePeer:
     #: What its nanny last said that it runs, and its memory.
     running: TaskId | None = None
     rss_bytes: int = 0
+    #: It was asked for by people that it takes no more tasks: then it does not when it returns.
+    is_drained: bool = False
     decoder: codec.Decoder[m.FromEngine] = field(default_factory=codec.from_engine)
 
 

@@ -34,6 +34,7 @@ from headway.processes import is_running
 from headway.wire.endpoint import (
     CONNECTION_FILE,
     JOURNAL_FILE,
+    LOGS_DIR,
     SOCKET_FILE,
     ConnectionInfo,
     adopt_cluster_dir,
@@ -99,6 +100,8 @@ class _Undo(ExitStack):
         super().__init__()
         #: The next controller of this cluster finds things as they are.
         self.is_left = False
+        #: And engines go on until then.
+        self.is_killed = False
 
     def unless_left(self, undo: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Undo this only if nobody is to go on."""
@@ -139,13 +142,14 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             client_public=keys.client_public if keys else None,
             client_secret=keys.client_secret if keys else None,
             pid=os.getpid(),
+            embedded=lifeline is not None,
         )
         write_connection_file(path, info)
         # Meanwhile a later cluster may have written its own to the same path.
         undo.unless_left(remove_connection_file, path, info)
         nanny = _look_after_nanny(settings, place, journal is not None, lifeline)
         if nanny is not None:
-            undo.unless_left(nanny.close, _NANNY_STOP_S)
+            undo.callback(lambda: None if undo.is_killed else nanny.close(_NANNY_STOP_S))
         if journal is not None:
             identity = nanny.identity if nanny is not None else ""
             journal.set_meta(place=structs.replace(place, address=address, nanny=identity))
@@ -161,6 +165,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             child_ended=nanny.ended if nanny is not None else lambda: None,
             child_pid=nanny.pid if nanny is not None else 0,
             engines_expected=settings.engines,
+            logs=Path(place.directory) / LOGS_DIR,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:
@@ -168,10 +173,11 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         except BaseException as error:
             controller.stop_reason = f"the controller failed: {type(error).__name__}: {error}"
             # Its peers wait for the next one, which has all that they were promised.
-            undo.is_left = journal is not None
+            undo.is_left = undo.is_killed = journal is not None
             raise
         finally:
             controller.close(say_bye=not undo.is_left)
+        undo.is_left = controller.keeps_tasks
         return controller.stop_reason or ""
 
 
