@@ -9,6 +9,7 @@ from typing import Any
 
 from headway import errors
 from headway.client.client import Client
+from headway.client.futures import KIND_START
 from headway.core.events import EngineId, TaskId
 from headway.core.listing import TaskQuery
 
@@ -47,8 +48,11 @@ def stop_cluster(client: Client, keep_tasks: bool, timeout_s: float) -> None:
     """Stop the cluster, and wait for its goodbye.
 
     Raises:
-        HeadwayError: it did not stop in time.
+        HeadwayError: it did not stop in time, or it can't keep its tasks.
     """
     client._link.shut_down(keep_tasks)
     if not client._link.ended.wait(timeout_s):
         raise errors.HeadwayError(f"the cluster did not stop within {timeout_s:g} s")
+    refusal = client._link.refusal
+    if refusal is not None and refusal.kind == KIND_START:
+        raise errors.HeadwayError(refusal.text)

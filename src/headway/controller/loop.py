@@ -340,7 +340,7 @@ class Controller:
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
         if message.keep_tasks and self._journal is None:
             text = "the cluster has no journal, so its tasks can't be kept: it is not stopped"
-            self._outbox.say(peer, m.Notice(text))
+            self._outbox.say(peer, m.Notice(text, fatal=True))
             return
         self.keeps_tasks = message.keep_tasks
         self._stopper = peer

@@ -115,8 +115,8 @@ def unknown(task_id: TaskId) -> Problem:
     return Problem(
         KIND_LOST,
         f"task {format_task_id(task_id)} is not known to the scheduler (any more): it was never "
-        f"submitted by this client, or it was forgotten, as its future was gone, or as too many "
-        f"have ended since that are kept without one",
+        f"submitted by this client, or it was forgotten, as its future was gone and too many "
+        f"have ended since",
     )
 
 

@@ -441,7 +441,17 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:  # somebody else's, yet alive
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has ended, and is only not buried yet: in a container without an init,
+    nobody buries what was started in the background."""
+    try:
+        text = Path("/proc", str(pid), "stat").read_text(errors="replace")
+    except OSError:  # gone in this very moment, or another system
+        return False
+    return text.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def remove_cluster_dir(path: Path) -> None:
