@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import headway
 from headway.cli import show, which
@@ -54,6 +54,8 @@ def submit(where: str | None, wish: Wish, as_json: bool) -> None:
         ValueError: something is of a wrong form.
         HeadwayError: it depends on a task that is not known.
     """
+    if wish.on not in get_args(_On):
+        raise ValueError(f"--on {wish.on}: expected one of {', '.join(get_args(_On))}")
     indexes = parse_array(wish.array) if wish.array is not None else None
     environment = parse_env(wish.env)
     with which.connect(where) as client:
