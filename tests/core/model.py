@@ -425,12 +425,12 @@ class Model(Facts):
 
     def _keep_newest(self) -> None:
         """Of what was left behind and has ended, the newest are kept; the event is over."""
-        for id_, node in sorted(self.nodes.items()):
-            if id_ not in self.kept and self._is_left(node):
-                self.kept.append(id_)
+        left = [id_ for id_, node in self.nodes.items() if self._is_left(node)]
+        self.kept += sorted(set(left) - set(self.kept))
         while len(self.kept) > self.config.finished_kept:
             self.nodes[self.kept.pop(0)].released = True
-        self._settle()
+            while any(self._forget(id_) for id_ in list(self.nodes)):
+                pass
 
     def _is_left(self, node: ModelTask | ModelGroup) -> bool:
         return node.is_final and not node.released and node.client not in self.clients

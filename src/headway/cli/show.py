@@ -15,7 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDTH_MAX = 10_000
-#: Columns that may be cut.
+#: Between two columns.
+_GAP = 2
+#: Columns that may be cut, the last one first; and what is left of one.
+_FREE_WIDTH_MIN = 20
 _FREE_TEXTS = frozenset({"label", "why", "resources"})
 
 #: The colour of a state.
@@ -45,24 +48,40 @@ def console() -> Console:
     return made
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table; a column whose name begins with ">" is set to the right. Where there is
-    little room, free texts alone are cut."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], width: int = 0) -> Table:
+    """A plain table; a column whose name begins with ">" is set to the right.
+
+    Parameters:
+        width: that of the terminal; 0 is that of ours. Where it is too narrow, free texts alone
+            are cut.
+    """
+    names = [column.removeprefix(">") for column in columns]
     cells = [[_cell(value) for value in row] for row in rows]
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        name = column.removeprefix(">")
-        widths = [row[number].cell_len for row in cells]
+    widths = [
+        max([len(name), *(row[number].cell_len for row in cells)])
+        for number, name in enumerate(names)
+    ]
+    left = (width or console().width) - sum(widths) - _GAP * (len(names) - 1)
+    for number, name in reversed(list(enumerate(names))):
+        if left < 0 and name in _FREE_TEXTS:
+            cut = max(min(widths[number], _FREE_WIDTH_MIN), widths[number] + left)
+            left += widths[number] - cut
+            widths[number] = cut
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for name, column, size in zip(names, columns, widths, strict=True):
+        right = name != column
         made.add_column(
-            name,
-            justify="left" if name == column else "right",
-            overflow="ellipsis",
-            no_wrap=True,
-            min_width=None if name in _FREE_TEXTS else max([*widths, len(name)]),
-        )
+            name, justify="right" if right else "left", overflow="ellipsis", no_wrap=True,
+            width=size,
+        )  # fmt: skip
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def first_line(text: str) -> str:
+    """The first line of an explanation, as a table has room for."""
+    return text.split("\n", 1)[0].removesuffix("; it said last:")
 
 
 def task_table(rows: Iterable[dict[str, Any]]) -> Table:
@@ -70,7 +89,7 @@ def task_table(rows: Iterable[dict[str, Any]]) -> Table:
     return table(
         ["id", "state", "engine", ">age", "label", "why"],
         [
-            (r["id"], r["state"], r["engine"], age(r["age_s"]), r["label"], _first_line(r["why"]))
+            (r["id"], r["state"], r["engine"], age(r["age_s"]), r["label"], first_line(r["why"]))
             for r in rows
         ],
     )
@@ -111,7 +130,3 @@ def age(seconds: float | None) -> str:
 def _cell(value: object) -> Text:
     text = "" if value is None else str(value)
     return Text(text, style=_STYLES.get(text, ""))
-
-
-def _first_line(text: str) -> str:
-    return text.split("\n", 1)[0]

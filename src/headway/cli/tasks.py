@@ -95,7 +95,7 @@ def _say(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         show.say_json(rows)
     elif rows:
-        columns = [(row["id"], row["state"], row["why"].split("\n", 1)[0]) for row in rows]
+        columns = [(row["id"], row["state"], show.first_line(row["why"])) for row in rows]
         show.console().print(show.table(["id", "state", "why"], columns))
 
 
