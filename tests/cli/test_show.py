@@ -1,4 +1,4 @@
-"""Promise: what is listed can be read at any width: ids and states are whole, free texts are cut."""
+"""Promise: what is listed can be read at any width: ids and states are whole, texts are cut."""
 
 from __future__ import annotations
 

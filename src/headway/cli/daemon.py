@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from headway.cli.show import say
 from headway.cli.start import StartOptions, serve_until_told
 from headway.errors import HeadwayError, StartError
 
@@ -61,16 +62,16 @@ def main() -> int:
     options = msgspec.json.decode(sys.argv[1], type=StartOptions)
 
     def on_ready(directory: Path, lines: list[str]) -> None:
-        print(*lines, f"{_SERVES}{directory.name}", sep="\n", flush=True)
+        say("\n".join([*lines, f"{_SERVES}{directory.name}"]))
         log = os.open(directory / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
 
     try:
-        print(f"stopped: {serve_until_told(options, on_ready)}", flush=True)
+        say(f"stopped: {serve_until_told(options, on_ready)}")
     except (HeadwayError, OSError, ValueError) as error:
-        print(error, flush=True)
+        say(str(error))
         return 1
     return 0
 

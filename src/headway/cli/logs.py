@@ -42,7 +42,7 @@ def logs(where: str | None, node: str, follow: bool, as_json: bool) -> None:
             show.say_json([_as_json(folder, each) for each in members or [node]])
         elif group:
             for each in members:
-                print(f"== {each}", flush=True)
+                show.say(f"== {each}")
                 _copy_all(folder, each)
         else:
             _logs_of_one(client, folder, node, follow)

@@ -39,6 +39,12 @@ def say_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
+def say(text: str) -> None:
+    """`text` on stdout, as a line; seen at once, also by who reads a pipe."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def console() -> Console:
     """Where people read; what is written there is never taken for markup. Whoever is no terminal
     reads lines of any length."""

@@ -41,11 +41,11 @@ def stop(where: str | None, keep_tasks: bool, as_json: bool) -> None:
         return
     became = "kept" if keep_tasks else "cancelled"
     text = f"stopped {name}: {_plural(engines, 'engine')}, {_plural(open_tasks, 'open task')}"
-    print(f"{text} {became}" if open_tasks else text)
+    show.say(f"{text} {became}" if open_tasks else text)
     if keep_tasks:
-        print(f"go on with: headway start --name {name}")
+        show.say(f"go on with: headway start --name {name}")
     if not is_over:
-        print(f"its controller (process {info.pid}) is still closing down")
+        show.say(f"its controller (process {info.pid}) is still closing down")
 
 
 def status(where: str | None, as_json: bool) -> None:
@@ -78,7 +78,7 @@ def status(where: str | None, as_json: bool) -> None:
         ("tasks", ", ".join(f"{n:,} {s}" for s, n in tasks.items() if n) or "none"),
         ("since start", f"{statistics['submitted']:,} tasks submitted"),
     ):
-        print(f"{label + ':':<12} {text}")
+        show.say(f"{label + ':':<12} {text}")
 
 
 def engines(where: str | None, action: str, subject: str | None, as_json: bool) -> None:
@@ -103,7 +103,7 @@ def engines(where: str | None, action: str, subject: str | None, as_json: bool) 
     if as_json:
         show.say_json({"text": text})
     else:
-        print(text)
+        show.say(text)
 
 
 def check_action(action: str) -> None:

@@ -83,7 +83,7 @@ def submit(where: str | None, wish: Wish, as_json: bool) -> None:
     if as_json:
         show.say_json({"id": node, "tasks": ids})
     else:
-        print(node)
+        show.say(node)
 
 
 def _settings(client: headway.Client, wish: Wish) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def tasks(where: str | None, query: TaskQuery, as_json: bool) -> None:
     if body["is_cut"]:
         notes.append(f"looked at {body['looked_at']:,} of {body['total']:,}, the newest")
     if notes:
-        print("; ".join(notes))
+        show.say("; ".join(notes))
 
 
 def query_of(
@@ -167,4 +167,4 @@ def explain(where: str | None, node: str | None, as_json: bool) -> None:
     if as_json:
         show.say_json({"id": node, "text": text})
     else:
-        print(text)
+        show.say(text)

@@ -125,7 +125,16 @@ class Controller:
         self.keeps_tasks = False
         self._stopper: ClientPeer | None = None
         self._orders = Orders(books, self.peers, self._outbox)
-        self._handlers: dict[type, Callable[[Any, Any, float], None]] = {
+        self._handlers = self._make_handlers()
+        now = self._clock.now()
+        if engines_expected and not books.ledger.engines_seen:
+            expected = [EngineId(number) for number in range(engines_expected)]
+            books.tell(ev.EnginesExpected(expected), now)
+        self.reception.expect(now)
+
+    def _make_handlers(self) -> dict[type, Callable[[Any, Any, float], None]]:
+        """Who hears each message."""
+        return {
             m.Submit: self._on_batch,
             m.Release: self._on_batch,
             m.Cancel: self._on_batch,
@@ -145,11 +154,6 @@ class Controller:
             m.Ping: lambda peer, message, now: None,
             m.Bye: self._on_bye,
         }
-        now = self._clock.now()
-        if engines_expected and not books.ledger.engines_seen:
-            expected = [EngineId(number) for number in range(engines_expected)]
-            books.tell(ev.EnginesExpected(expected), now)
-        self.reception.expect(now)
 
     # --- the loop --------------------------------------------------------------------------------
 

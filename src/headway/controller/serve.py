@@ -37,6 +37,7 @@ from headway.wire.endpoint import (
     LOGS_DIR,
     SOCKET_FILE,
     ConnectionInfo,
+    Keys,
     adopt_cluster_dir,
     bind_router,
     left_journal,
@@ -135,15 +136,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         router, address = bind_router(context, place.address, keys, wire)
         undo.callback(router.close, linger=0)
         path = Path(place.connection)
-        info = ConnectionInfo(
-            cluster=settings.name or Path(place.directory).name,
-            address=address,
-            server_key=keys.server_public if keys else None,
-            client_public=keys.client_public if keys else None,
-            client_secret=keys.client_secret if keys else None,
-            pid=os.getpid(),
-            embedded=lifeline is not None,
-        )
+        info = _info(settings, place, address, keys, embedded=lifeline is not None)
         write_connection_file(path, info)
         # Meanwhile a later cluster may have written its own to the same path.
         undo.unless_left(remove_connection_file, path, info)
@@ -179,6 +172,21 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             controller.close(say_bye=not undo.is_left)
         undo.is_left = controller.keeps_tasks
         return controller.stop_reason or ""
+
+
+def _info(
+    settings: Settings, place: Place, address: str, keys: Keys | None, embedded: bool
+) -> ConnectionInfo:
+    """What peers must know to connect."""
+    return ConnectionInfo(
+        cluster=settings.name or Path(place.directory).name,
+        address=address,
+        server_key=keys.server_public if keys else None,
+        client_public=keys.client_public if keys else None,
+        client_secret=keys.client_secret if keys else None,
+        pid=os.getpid(),
+        embedded=embedded,
+    )
 
 
 def _reconnect_s(settings: Settings, lifeline: int | None, wire: WireConfig) -> float:

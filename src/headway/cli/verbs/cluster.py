@@ -31,56 +31,64 @@ JournalPath = Annotated[
 ]
 
 
+Engines = Annotated[
+    int | None,
+    typer.Option("-n", "--engines", min=0, metavar="N", help="So many.", show_default="one a core"),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What clients on this host may call the cluster."),
+]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Serve other hosts too, encrypted: tcp://HOST[:PORT].",
+        show_default="this host's user only",
+    ),
+]
+Connection = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="Where to write the connection file: who can read it may run tasks.",
+        show_default="the cluster's own directory",
+    ),
+]
+Scheme = Annotated[
+    str,
+    typer.Option(
+        metavar="SCHEME",
+        help="leastload, lru, twobin, weighted, plainrandom, or your module:function.",
+    ),
+]
+Hwm = Annotated[
+    str,
+    typer.Option(metavar="N", help="Tasks outstanding on an engine; 0 is no limit."),
+]
+Resource = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
+]
+Daemon = Annotated[
+    bool,
+    typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
+]
+
+
 @app.command()
 def start(
-    engines: Annotated[
-        int | None,
-        typer.Option(
-            "-n", "--engines", min=0, metavar="N", help="So many.", show_default="one a core"
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="What clients on this host may call the cluster."),
-    ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Serve other hosts too, encrypted: tcp://HOST[:PORT].",
-            show_default="this host's user only",
-        ),
-    ] = None,
-    connection: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            dir_okay=False,
-            help="Where to write the connection file: who can read it may run tasks.",
-            show_default="the cluster's own directory",
-        ),
-    ] = None,
-    scheme: Annotated[
-        str,
-        typer.Option(
-            metavar="SCHEME",
-            help="leastload, lru, twobin, weighted, plainrandom, or your module:function.",
-        ),
-    ] = "leastload",
-    hwm: Annotated[
-        str,
-        typer.Option(metavar="N", help="Tasks outstanding on an engine; 0 is no limit."),
-    ] = "auto",
-    resource: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
-    ] = None,
+    engines: Engines = None,
+    name: Name = None,
+    listen: Listen = None,
+    connection: Connection = None,
+    scheme: Scheme = "leastload",
+    hwm: Hwm = "auto",
+    resource: Resource = None,
     durability: Durability = "normal",
     journal: JournalPath = None,
-    daemon: Annotated[
-        bool,
-        typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
-    ] = False,
+    daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
     """Start a cluster that stays, in the foreground, until Ctrl-C, or with --daemon until stopped.

@@ -20,68 +20,83 @@ from headway.cli.verbs.shared import (
 _GOES_ON = "the cluster and its tasks go on"
 
 
+CommandLine = Annotated[
+    list[str], typer.Argument(metavar="COMMAND...", help="The command, and its arguments.")
+]
+On = Annotated[
+    str, typer.Option(metavar="END", help="How those must have ended: success, failure, done.")
+]
+Array = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIRST-LAST",
+        help="One task for each number, which it finds in $HEADWAY_ARRAY_INDEX, and in place "
+        "of {index} in the command, --cwd, --env and --output.",
+    ),
+]
+Retries = Annotated[
+    int, typer.Option(min=0, metavar="N", help="How often to try again when it fails.")
+]
+Backoff = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="SECONDS", help="Before the first retry; then twice as long."),
+]
+QueueTimeout = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="SECONDS", help="How long it may wait in the queue."),
+]
+RunTimeout = Annotated[
+    float | None, typer.Option(min=0, metavar="SECONDS", help="How long one run may take.")
+]
+Priority = Annotated[int, typer.Option(metavar="N", help="Higher goes first.")]
+Resources = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=AMOUNT", help="What it takes of its engine; again for more."),
+]
+Cwd = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Where it runs.", show_default="this directory"),
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="Set in its environment, which is else the engine's; NAME alone takes the value "
+        "from here. May be given again.",
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Where stdout and stderr go, both; {id} stands for the task's id.",
+        show_default="files of the cluster, a file each",
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="What people call it.", show_default="the command"),
+]
+
+
 @app.command(context_settings={"allow_interspersed_args": False})
 def submit(
-    command: Annotated[
-        list[str], typer.Argument(metavar="COMMAND...", help="The command, and its arguments.")
-    ],
+    command: CommandLine,
     cluster: ClusterOption = None,
     after: AfterOption = None,
-    on: Annotated[
-        str, typer.Option(metavar="END", help="How those must have ended: success, failure, done.")
-    ] = "success",
+    on: On = "success",
     follow: FollowOption = None,
-    array: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FIRST-LAST",
-            help="One task for each number, which it finds in $HEADWAY_ARRAY_INDEX, and in place "
-            "of {index} in the command, --cwd, --env and --output.",
-        ),
-    ] = None,
-    retries: Annotated[
-        int, typer.Option(min=0, metavar="N", help="How often to try again when it fails.")
-    ] = 0,
-    backoff: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="SECONDS", help="Before the first retry; then twice as long."),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="SECONDS", help="How long it may wait in the queue."),
-    ] = None,
-    run_timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="How long one run may take.")
-    ] = None,
-    priority: Annotated[int, typer.Option(metavar="N", help="Higher goes first.")] = 0,
-    resources: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=AMOUNT", help="What it takes of its engine; again for more."),
-    ] = None,
-    cwd: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Where it runs.", show_default="this directory"),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Set in its environment, which is else the engine's; NAME alone takes the value "
-            "from here. May be given again.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where stdout and stderr go, both; {id} stands for the task's id.",
-            show_default="files of the cluster, a file each",
-        ),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="What people call it.", show_default="the command"),
-    ] = None,
+    array: Array = None,
+    retries: Retries = 0,
+    backoff: Backoff = None,
+    timeout: QueueTimeout = None,
+    run_timeout: RunTimeout = None,
+    priority: Priority = 0,
+    resources: Resources = None,
+    cwd: Cwd = None,
+    env: Env = None,
+    output: Output = None,
+    label: Label = None,
     json: JsonOption = False,
 ) -> None:
     """Submit a command as a task, and print its id. It goes on when this has ended.
