@@ -58,13 +58,13 @@ def complete_cluster(incomplete: str) -> list[str]:
     return sorted(name for name in running_clusters() if name.startswith(incomplete))
 
 
-def complete_task(incomplete: str) -> list[str]:
-    """Ids of tasks, the newest, for the shell; of the cluster that is meant without an option."""
+def complete_task(incomplete: str, where: str | None = None) -> list[str]:
+    """Ids of tasks, the newest, for the shell."""
     from headway.client import steering
     from headway.core.listing import TaskQuery
 
     try:
-        with connect(None, _COMPLETE_S) as client:
+        with connect(where, _COMPLETE_S) as client:
             rows = steering.tasks(client, TaskQuery(reverse=True))["tasks"]
     except (HeadwayError, OSError, ValueError):
         return []  # nothing to offer: the verb itself will say why

@@ -99,7 +99,7 @@ class Outbox:
                 self._assigned.setdefault(command.engine, []).append(command.task)
             elif isinstance(command, Deliver):
                 self._delivered.setdefault(command.client, []).append(command)
-                if self.watchers:
+                if self.watchers.by_task:
                     self._tell_watchers(command)
             elif isinstance(command, Recall):
                 self._recalled.setdefault(command.engine, []).extend(command.tasks)

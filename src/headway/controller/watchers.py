@@ -18,27 +18,24 @@ class Watchers:
     """The clients that watch each task. Bounded by what clients that are connected asked for."""
 
     def __init__(self) -> None:
-        self._by_task: dict[TaskId, set[ClientId]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_task)
+        self.by_task: dict[TaskId, set[ClientId]] = {}
 
     def add(self, peer: ClientPeer, tasks: Iterable[TaskId]) -> None:
         """`peer` watches `tasks`, which have not ended."""
         for task in tasks:
             peer.watched.add(task)
-            self._by_task.setdefault(task, set()).add(peer.number)
+            self.by_task.setdefault(task, set()).add(peer.number)
 
     def take(self, task: TaskId) -> Iterable[ClientId]:
         """Who watched `task`, which has ended: nobody does any more."""
-        return sorted(self._by_task.pop(task, ()))
+        return sorted(self.by_task.pop(task, ()))
 
     def forget(self, peer: ClientPeer) -> None:
         """`peer` is gone."""
         for task in peer.watched:
-            watching = self._by_task.get(task)
+            watching = self.by_task.get(task)
             if watching is not None:
                 watching.discard(peer.number)
                 if not watching:
-                    del self._by_task[task]
+                    del self.by_task[task]
         peer.watched.clear()

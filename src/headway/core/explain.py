@@ -1,7 +1,8 @@
 """Why is my task not running, or why did it end so? One answer for every state.
 
 `explain` reads the same records that the scheduler decides by, and changes nothing. It may take
-time in proportion to what it counts (a queue, the upstreams of one task): it is asked by people.
+time in proportion to the upstreams of one task, but not to how many tasks there are: what would,
+is counted up to a bound, and the text says so.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 #: How many upstreams, engines or steps of a chain are named one by one.
 _NAMED_MAX = 5
-#: How far a queue is walked to tell a task's place in it.
-_QUEUE_LOOK_MAX = 1_000_000
+#: How far a queue is walked to tell a task's place in it: some milliseconds.
+_QUEUE_LOOK_MAX = 20_000
 
 
 def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
@@ -49,7 +50,7 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
 
 def _waiting(s: Scheduler, task: Task, now: float) -> str:
     parts = [_condition(c) for c in task.conditions or () if not c.is_met]
-    backoff_at_s = s.timers.armed().get((task.id, Timer.BACKOFF))
+    backoff_at_s = s.timers.at_s(task.id, Timer.BACKOFF)
     if backoff_at_s is not None:
         parts.append(
             f"tries again in {max(backoff_at_s - now, 0):.1f} s, after "
@@ -90,7 +91,8 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
         if other is task or before >= _QUEUE_LOOK_MAX:
             break
         before += 1
-    return f"{head}: number {before + 1} in {_why_not_placed(s, task)}"
+    place = f"{before + 1}" if before < _QUEUE_LOOK_MAX else f"{before:,} or more"
+    return f"{head}: number {place} in {_why_not_placed(s, task)}"
 
 
 def _why_not_placed(s: Scheduler, task: Task) -> str:
@@ -214,7 +216,9 @@ def explain_all(s: Scheduler, now: float) -> str:
     )
     for lane in lanes[:_NAMED_MAX]:
         head = lane.head()
-        lines.append(f"{plural(lane.count, 'task')} ready: {_why_not_placed(s, head)}")
+        lines.append(
+            f"{lane.count:,} {'task' if lane.count == 1 else 'tasks'} ready: {_why_not_placed(s, head)}"
+        )
     if len(lanes) > _NAMED_MAX:
         rest = sum(lane.count for lane in lanes[_NAMED_MAX:])
         lines.append(f"and {rest:,} more, with {len(lanes) - _NAMED_MAX} other needs")

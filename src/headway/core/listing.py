@@ -23,7 +23,7 @@ from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, TaskState
 if TYPE_CHECKING:
     from headway.core.scheduler import Scheduler
 
-#: So many tasks are looked at for one answer: some 10 ms.
+#: So many tasks are looked at for one answer: some milliseconds.
 LOOKED_AT_MAX = 20_000
 #: Rows in one answer: some MB at most.
 ROWS_MAX = 10_000

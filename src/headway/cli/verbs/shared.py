@@ -13,10 +13,10 @@ def _clusters(incomplete: str) -> list[str]:
     return complete_cluster(incomplete)
 
 
-def _tasks(incomplete: str) -> list[str]:
+def _tasks(ctx: typer.Context, incomplete: str) -> list[str]:
     from headway.cli.which import complete_task
 
-    return complete_task(incomplete)
+    return complete_task(incomplete, ctx.params.get("cluster"))
 
 
 ClusterOption = Annotated[
