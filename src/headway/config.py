@@ -34,6 +34,10 @@ class SchedulerConfig:
     recall_after_s: float = 0.02
     #: The seed of the random schemes: a run can be told again.
     seed: int = 0
+    #: So many tasks and groups that have ended are kept of clients that left theirs behind, the
+    #: newest: enough to look back on a day of shell commands, some MB. Part of what a journal
+    #: means: another number needs another SCHEMA_VERSION.
+    finished_kept: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

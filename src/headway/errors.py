@@ -7,6 +7,7 @@
       TaskTimeout               (TimeoutError) `timeout` or `run_timeout` of a task passed
       EngineError               the task's engine ended, and it may not be repeated
       TaskCancelled             (concurrent.futures.CancelledError) the task was cancelled
+      CommandFailed             the command of a shell task failed: exit code, or signal
       RemoteError               the task raised something that could not be pickled
       RemoteTraceback           the cause of a task's own exception: its traceback, as text
       SerializationError        (TypeError) a function, argument or result can't be pickled
@@ -59,6 +60,18 @@ class EngineError(HeadwayError):
 
 class TaskCancelled(HeadwayError, concurrent.futures.CancelledError):
     """Raised when the result of a cancelled task is asked for."""
+
+
+class CommandFailed(HeadwayError):
+    """Raised when the command of a shell task failed; the message has its last lines of stderr.
+
+    `exit_code` is the command's own, or None where a signal ended it: then `signal` names it.
+    """
+
+    def __init__(self, text: str, exit_code: int | None = None, signal: str | None = None) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+        self.signal = signal
 
 
 class RemoteError(HeadwayError):

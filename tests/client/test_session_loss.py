@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from headway.client.session import RESUMED_TASKS_MAX, Function, Outgoing, Session
 from headway.config import WireConfig
+from headway.core.events import SEQUENCE_BITS, TaskId
 from headway.core.states import TaskState
 from headway.errors import ConnectionLost, ProtocolError
 from headway.wire import codec
@@ -386,3 +387,52 @@ def check_bounds(world: World) -> None:
     assert session.window_tasks == len(unaccepted) <= 6
     kept = [batch.outgoing[0] for batch in session._unacknowledged]
     assert sum(len(released_by(batch)) for batch in kept) <= 12
+
+
+# --- what outlives us, and what others left behind ------------------------------------------------
+
+
+def test_to_keep_is_a_batch_behind_all_others_and_nothing_is_released_from_then_on():
+    session = make_session()
+    a = session.submit(F, b"", "a")
+    session.keep()
+    session.released.append(a)
+    assert not session.is_kept
+    submit, keep = sent(session)
+    assert (submit.batch, keep) == (1, m.Keep(2))
+    session.accepted(1)
+    assert not session.is_kept
+    assert messages_of(session.resend(1)) == [m.Keep(2)]
+    session.accepted(2)
+    assert session.is_kept
+    session.keep()
+    assert sent(session) == []
+
+
+def test_what_is_watched_is_said_again_and_is_not_taken_for_ours():
+    session = make_session()
+    ours = session.submit(F, b"", "ours")
+    theirs = TaskId((7 << SEQUENCE_BITS) + 1)
+    later = TaskId(theirs + 1)
+    assert session.watch(theirs, "theirs") == "theirs"
+    assert session.watch(theirs, "again") == "theirs"
+    assert sent(session)[1:] == [m.Watch([theirs])]
+    session.accepted(1)
+    session.watch(later, "later")
+    assert messages_of(session.resume_messages()) == [m.Resume([ours]), m.Watch([theirs])]
+    # And of what has ended nobody speaks again
+    del session.open[theirs]
+    assert sent(session) == [m.Watch([later])]
+    assert messages_of(session.resume_messages()) == [m.Resume([ours]), m.Watch([later])]
+
+
+def test_an_order_that_was_lost_is_not_given_again():
+    session = make_session()
+    answers: list[Any] = []
+    question = session.ask("engines", None, answers.append)
+    order = session.order("start", None, 2, answers.append)
+    assert sent(session) == [m.Ask(question, "engines"), m.Order(order, "start", None, 2)]
+    unsent = session.order("drain", 0, 0, answers.append)
+    assert messages_of(session.resume_messages()) == [m.Ask(question, "engines")]
+    assert [number for number, _ in session.lost_orders()] == [order]
+    assert sent(session) == [m.Order(unsent, "drain", 0)]

@@ -40,9 +40,13 @@ class Model(Facts):
 
     def __init__(self, config: SchedulerConfig) -> None:
         super().__init__(config)
+        #: Clients whose nodes outlive them; nodes that were left behind and are kept, in order.
+        self.keeping: set[ClientId] = set()
+        self.kept: list[TaskId] = []
         self._handlers: dict[type, Callable[..., None]] = {
             ev.ClientJoined: self._on_client_joined,
             ev.ClientLeft: self._on_client_left,
+            ev.KeepAsked: self._on_keep_asked,
             ev.FunctionsDeclared: self._on_functions_declared,
             ev.FunctionsDropped: self._on_functions_dropped,
             ev.Submitted: self._on_submitted,
@@ -70,6 +74,7 @@ class Model(Facts):
         self._next_occasion()
         self._handlers[type(event)](event)
         self._settle()
+        self._keep_newest()
 
     def tick(self, now: float) -> None:
         """Time passes: whatever deadline or backoff has come by now, the earliest first."""
@@ -93,6 +98,7 @@ class Model(Facts):
                 while self._review(node):
                     pass
         self._settle()
+        self._keep_newest()
 
     def assign(self, id_: TaskId, engine_id: EngineId, in_turn: bool = True) -> None:
         """The scheduler placed a task; `in_turn` unless it was told to place just this one.
@@ -121,11 +127,17 @@ class Model(Facts):
         if self.clients.pop(event.client, None) is None:
             return
         del self.declared[event.client]
+        if event.client in self.keeping:
+            return
         for id_, node in list(self.nodes.items()):
             if node.client == event.client:
+                node.released = True
                 if isinstance(node, ModelTask) and id_ not in self.forgotten:
                     self._cancel(node)
-                node.released = True
+
+    def _on_keep_asked(self, event: ev.KeepAsked) -> None:
+        if event.client in self.clients:
+            self.keeping.add(event.client)
 
     def _on_functions_declared(self, event: ev.FunctionsDeclared) -> None:
         if event.client in self.clients:
@@ -389,7 +401,7 @@ class Model(Facts):
         task.state = state
         task.problem = problem
         task.backoff_until_s = None
-        if task.client in self.clients:
+        if task.client in self.clients or not task.released:
             self.said.append(Said(task.client, task.spec.id, state, problem))
 
     def _requeue(self, task: ModelTask, position: int) -> None:
@@ -410,6 +422,18 @@ class Model(Facts):
             pass
         while any(self._forget(id_) for id_ in list(self.nodes)):
             pass
+
+    def _keep_newest(self) -> None:
+        """Of what was left behind and has ended, the newest are kept; the event is over."""
+        left = [id_ for id_, node in self.nodes.items() if self._is_left(node)]
+        self.kept += sorted(set(left) - set(self.kept))
+        while len(self.kept) > self.config.finished_kept:
+            self.nodes[self.kept.pop(0)].released = True
+            while any(self._forget(id_) for id_ in list(self.nodes)):
+                pass
+
+    def _is_left(self, node: ModelTask | ModelGroup) -> bool:
+        return node.is_final and not node.released and node.client not in self.clients
 
     def _review(self, task: ModelTask) -> bool:
         """Takes one task one step further, if its conditions or the engines say so."""

@@ -25,7 +25,7 @@ from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core.commands import Assign, Command, Recall
 from headway.core.events import ClientId, EngineId, TaskId
-from headway.core.explain import explain
+from headway.core.explain import explain, explain_all
 from headway.core.problems import KIND_IMPOSSIBLE, KIND_TIMEOUT
 from headway.core.records import Engine, Task
 from headway.core.scheduler import Scheduler
@@ -183,6 +183,7 @@ class Tale:
         """Questions, which must make no difference."""
         self.live.next_deadline_s()
         self.live.statistics()
+        explain_all(self.live, self._now)
         for task in self._some(list(self.live.tasks), 2):
             explain(self.live, task, self._now)
             self.live.redeliver(ev.client_of(task), [task], [])
@@ -217,7 +218,11 @@ class Tale:
     def _client(self) -> ev.Event | None:
         """A client leaves, or one that has no function joins: its batches are refused."""
         if len(self.live.clients) > 2:
-            return ev.ClientLeft(self._pick(list(self.live.clients)) or ClientId(0))
+            leaver = self._pick(list(self.live.clients)) or ClientId(0)
+            known = self.live.clients.get(leaver)
+            if known is not None and not known.keeps and self._once_in(2):
+                return ev.KeepAsked(leaver)
+            return ev.ClientLeft(leaver)
         self._clients += 1
         client = ClientId(self._clients)
         self._last[client] = 0

@@ -24,7 +24,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import invariants, problems
-from headway.core.commands import Assign, Command, Deliver, DropFunction, Recall, StopTask
+from headway.core.commands import (
+    Assign,
+    Command,
+    Deliver,
+    DropFunction,
+    Forgotten,
+    Recall,
+    StopTask,
+)
 from headway.core.events import (
     ClientId,
     EngineEnd,
@@ -60,6 +68,7 @@ SCHEMES += ["tests.core.own_schemes:mostload", "tests.core.own_schemes:moody"]
 #: What a run takes: under hwm "auto" an engine is then given from 2 to 4 tasks.
 RUNS_S = [0.5, 0.0, 0.25, 1.0]
 RECALL_AFTER_S = 0.5
+FINISHED_KEPT = 3
 RESOURCES = [{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.0}]
 SHARED = b"a function of all"
 
@@ -79,8 +88,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     )
     def begin(self, hwm: int | str, scheme: str, seed: int, engines: int, expected: int) -> None:
         config = SchedulerConfig(
-            hwm=hwm, scheme=scheme, recall_after_s=RECALL_AFTER_S, prefetch_s=1.0, hwm_auto_max=4
-        )
+            hwm=hwm, scheme=scheme, recall_after_s=RECALL_AFTER_S, prefetch_s=1.0, hwm_auto_max=4,
+            finished_kept=FINISHED_KEPT,
+        )  # fmt: skip
         self.core = Scheduler(config, Random(seed))
         self.model = Model(config)
         self.now = 0.0
@@ -315,6 +325,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _client_comes_or_goes(self, story: Story) -> None:
         if len(self.model.clients) < 3:
             self.client_joins()
+        elif story.once_in(2):
+            self.happens(ev.KeepAsked(story.client()))
         else:
             self.happens(ev.ClientLeft(story.client()))
 
@@ -452,6 +464,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         groups = {id_ for id_, n in self.model.nodes.items() if isinstance(n, ModelGroup)}
         assert set(self.core.groups) == groups - self.model.forgotten
         assert self.core.statistics().functions == len(self.model.functions())
+        assert list(self.core.kept) == self.model.kept
         assert {id_: list(e.assigned) for id_, e in self.core.engines.items()} == {
             id_: e.assigned for id_, e in self.model.engines.items()
         }
@@ -472,7 +485,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 stops.add((command.engine, command.task))
             elif isinstance(command, Recall):
                 self.recalls.open.append(command)
-            elif not isinstance(command, DropFunction):
+            elif not isinstance(command, DropFunction | Forgotten):
                 rest.append(command)
         assert not rest, f"said out of place: {rest}"
         assert len(said) == sum(isinstance(c, Deliver) for c in out), "an end was told twice"
@@ -483,21 +496,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.model.stops.clear()
 
     def teardown(self) -> None:
-        """Everybody leaves, and nothing remains."""
+        """Everybody leaves, and nothing remains but what is kept of those who left it behind."""
         if not self.agrees:
             return
         self.place()
         for client in sorted(self.model.clients):
             self.happens(ev.ClientLeft(client))
+        self.happens(ev.CancelAsked(ClientId(1), sorted(self.core.tasks)))
         self.place()
         for engine in list(self.model.engines.values()):
             outcomes = [Outcome(t, self._attempt(t), ev.STOPPED, b"") for t in engine.assigned]
             self.happens(ev.Finished(engine.id, outcomes))
         self.place()
-        left = [t for t in self.core.tasks.values() if t.state not in ON_ENGINE_STATES]
-        assert not left, f"nobody wants these any more: {left}"
-        assert not self.core.tasks
-        assert not self.core.groups
+        left = {t.id for t in self.core.tasks.values() if t.state not in ON_ENGINE_STATES}
+        assert left <= set(self.model.kept), f"nobody wants these any more: {left}"
+        assert {*self.core.tasks, *self.core.groups} == set(self.model.kept)
         assert self.core.statistics().functions == 0
         assert not len(self.core.timers)
 

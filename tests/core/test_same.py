@@ -78,6 +78,7 @@ OTHERS: dict[tuple[type, str], Callable[[Scheduler, Any], Any]] = {
     (Condition, "task"): lambda s, condition: next(iter(s.tasks.values())),
     (Condition, "upstreams"): lambda s, condition: condition.upstreams[1:],
     (Group, "waiting"): lambda s, group: {},
+    (Group, "spans"): lambda s, group: [],
     (Engine, "assigned"): lambda s, engine: dict(reversed(engine.assigned.items())),
     (Engine, "lanes"): lambda s, engine: {},
     (Engine, "followers"): lambda s, engine: {a_task(s, TaskState.WAITING).conditions[0]: None},  # type: ignore[index]

@@ -56,6 +56,7 @@ ROOMS = {
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
     "collector": room(""),
     "interpreter": room(""),
+    "current": room(""),
     "processes": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
@@ -66,9 +67,9 @@ ROOMS = {
         forbidden=PICKLES,
         schedules=True,
     ),
-    "engine": room("engine interpreter core wire config errors", "msgspec zmq"),
+    "engine": room("engine current interpreter core wire config errors", "msgspec zmq"),
     "client": room("client interpreter core wire config errors", "msgspec zmq cloudpickle"),
-    "doors": room("client doors errors config", "joblib networkx msgspec"),
+    "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",
         "ipyparallel jupyter_client tornado traitlets zmq msgspec",
@@ -83,7 +84,7 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client doors flows sim controller engine wire core collector config errors",
+        "cli client doors flows sim controller engine wire core collector config errors processes",
         "typer rich msgspec",
     ),
 }

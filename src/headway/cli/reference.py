@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 import typer
 
+from headway.cli.app import EXIT_CODES
 from headway.cli.main import app
 
 _HEAD = """\
@@ -20,6 +21,12 @@ _HEAD = """\
 Generated from the functions in `headway/cli/verbs` by `make docs`; do not edit.
 `headway VERB --help` says the same, and `python -m headway` is `headway`.
 """
+
+_COMPLETION = [
+    "`headway --install-completion` completes verbs, options, names of clusters and ids of tasks",
+    "in your shell; `--show-completion` prints what it would install.",
+    "",
+]
 
 
 def verbs() -> dict[str, Callable[..., Any]]:
@@ -35,7 +42,10 @@ def reference() -> str:
     """The page: each verb, its options, its example."""
     assert app.registered_callback is not None
     assert app.registered_callback.callback is not None
-    lines = [_HEAD, "## headway", "", *_options(app.registered_callback.callback)]
+    lines = [_HEAD, "## Exit codes", "", "| code | meaning |", "|---|---|"]
+    lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    lines += ["", "## headway", "", *_options(app.registered_callback.callback)]
+    lines += _COMPLETION
     for name, function in sorted(verbs().items()):
         lines += _verb(name, function)
     return "\n".join(lines).rstrip("\n") + "\n"

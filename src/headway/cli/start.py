@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from headway.config import HWM_AUTO, AdmissionConfig
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
+from headway.wire.endpoint import cluster_dir, read_connection_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +103,35 @@ def settings_of(options: StartOptions) -> Settings:
 
 def run(options: StartOptions, console: Console) -> None:
     """Serve until told to stop."""
+
+    def on_ready(directory: Path, lines: list[str]) -> None:
+        for line in [*lines, "stop it with Ctrl-C"]:
+            console.print(line, soft_wrap=True)
+
+    console.print(f"stopped: {serve_until_told(options, on_ready)}", soft_wrap=True)
+
+
+def serve_until_told(options: StartOptions, on_ready: Callable[[Path, list[str]], None]) -> str:
+    """Serve until told to stop; returns why.
+
+    Parameters:
+        on_ready: called with the cluster's directory, and what people should know, once clients
+            may connect.
+
+    Raises:
+        HeadwayError: it could not be started, or can't go on.
+    """
     settings = settings_of(options)
 
-    def on_ready(path: Path, journal: Path | None) -> None:
-        console.print(f"connection file: {path}", soft_wrap=True)
+    def tell(path: Path, journal: Path | None) -> None:
+        directory = cluster_dir(read_connection_file(path))
         # By its name it is found in its own directory alone.
         where = options.name if options.name and options.connection is None else str(path)
-        console.print(f'in Python:       headway.Client("{where}")', soft_wrap=True)
+        lines = [f"connection file: {path}", f'in Python:       headway.Client("{where}")']
         if journal is not None:
             again = f"--name {options.name}" if options.name else f"--journal {journal}"
-            console.print(f"if it is killed: headway start {again}", soft_wrap=True)
-        console.print("stop it with Ctrl-C", soft_wrap=True)
+            lines.append(f"if it is killed: headway start {again}")
+        on_ready(directory, lines)
 
     tune_garbage_collection()
     # Ctrl-C before the controller listens for it ends the process as usual; from then on it is
@@ -119,8 +139,7 @@ def run(options: StartOptions, console: Console) -> None:
     signal.signal(signal.SIGTERM, _exit)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: it stays
         signal.signal(signal.SIGHUP, _terminate)
-    reason = serve(settings, None, on_ready)
-    console.print(f"stopped: {reason}", soft_wrap=True)
+    return serve(settings, None, tell)
 
 
 def _exit(number: int, frame: object) -> None:

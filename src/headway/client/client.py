@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from headway import errors
-from headway.client import active, cancelling, cluster, dependency, options
-from headway.client.cancelling import CancelReport, Wish
+from headway.client import active, attaching, cancelling, cluster, dependency, options
+from headway.client.cancelling import CancelReport, Stranger, Wish
 from headway.client.chaos import Chaos, ChaosReport, ChaosThread
 from headway.client.chaos import check as check_chaos
 from headway.client.functions import FunctionCache
@@ -290,7 +290,8 @@ class Client:
         )
         if futures is _ALL:
             with self._link.lock:
-                futures = list(self._link.session.open.values())
+                open_ = list(self._link.session.open.values())
+            futures = [future for future in open_ if not isinstance(future, Stranger)]
         return cancelling.cancel(*cancelling.named_tasks(self, futures), wish)
 
     # --- questions ------------------------------------------------------------------------------
@@ -316,12 +317,16 @@ class Client:
                 raise TimeoutError(f"{len(engines)} of {n} engines were there after {timeout:g} s")
             time.sleep(0.02)
 
-    def explain(self, task: Future[Any] | str | int) -> str:
+    def explain(self, task: Future[Any] | str | int | None = None) -> str:
         """Where a task is, and why: what it waits for, what it is behind, or how it ended.
+
+        Without one: the whole cluster, and why what is ready does not run.
 
         Raises:
             TypeError, ValueError: `task` names no task.
         """
+        if task is None:
+            return str(self._link.ask("cluster")["text"])
         body = self._link.ask("explain", dependency.as_node(task))
         return str(body["text"])
 
@@ -338,6 +343,36 @@ class Client:
         if self._link.chaos is None:
             raise ValueError("this client was made without chaos=headway.Chaos(...)")
         return self._link.chaos.report()
+
+    # --- tasks that outlive their client ---------------------------------------------------------
+
+    def detach(self, timeout_s: float = ANSWER_S) -> None:
+        """Close, and leave all tasks behind: they go on, and any client may attach to them.
+
+        Of what has ended, the cluster keeps the 10,000 newest tasks and groups that were left
+        behind. What has no future any more when this is called is not kept. Futures that are open
+        end with ConnectionLost: note their ids.
+
+        Raises:
+            ValueError: the cluster is this client's own, and ends with it.
+            ConnectionLost: the controller did not say, within `timeout_s`, that it keeps them.
+        """
+        if self._link.process is not None:
+            raise ValueError("an embedded cluster ends with its client: nothing can stay in it")
+        self._link.keep(options.wait_s(timeout_s) or 0.0)
+        self.close()
+
+    def attach(self, ids: Any) -> Any:
+        """The future of a task that another client submitted, by its id, such as "3-1"; of a
+        group's id, the Group of its tasks; of a list of ids, the list of those.
+
+        Such a future holds nothing: the task stays known as long as its own client, or the
+        cluster, keeps it. One that is not known ends with EngineError.
+
+        Raises:
+            TypeError, ValueError: something is no id.
+        """
+        return attaching.attach(self, ids)
 
     def close(self) -> None:
         """End the connection: tasks of this client that are not done are cancelled.

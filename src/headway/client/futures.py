@@ -372,6 +372,12 @@ class Group(list[Future[Any]]):
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(self))
 
+    @property
+    def id(self) -> str:
+        """The group's id, for `after=` and people: once something depends on it, or it was
+        attached to; "" before."""
+        return format_task_id(self.node) if self.node else ""
+
     def __repr__(self) -> str:
         done = sum(future.done() for future in self)
         return f"<Group of {len(self)}, {done} done>"

@@ -151,6 +151,9 @@ class IoThread:
         if self._heard_results >= m.HEARD_MESSAGES or self._heard_bytes >= m.HEARD_BYTES:
             self._send(m.Heard(self._heard_results))
             self._heard_results = self._heard_bytes = 0
+        if self._link.shutdown is not None:
+            self._send(self._link.shutdown)
+            self._link.shutdown = None
         session = self._link.session
         if not (session.has_waiting or session.released):
             return
@@ -244,7 +247,8 @@ class IoThread:
         wait_s = self._heartbeat_s / 2 if is_here else min(0.1, link.timeout_s)
         link.is_asleep = True
         # Who put something in before this line did not wake us, who does so after it will.
-        if link.is_stopping or (link.session.has_waiting and is_here):
+        has_waiting = link.session.has_waiting or link.shutdown is not None
+        if link.is_stopping or (has_waiting and is_here):
             link.is_asleep = False
             return
         ready = self._poller.poll(int(wait_s * 1000))
@@ -299,8 +303,12 @@ class IoThread:
         with link.room:
             again = link.session.resend(welcome.accepted) + link.session.resume_messages()
             link.room.notify_all()
+            lost = link.session.lost_orders()
         for message, large in again:
             self._send(message, large)
+        for number, answered in lost:
+            text = "the connection was lost before the answer came: look at what became of it"
+            answered(m.Answer(number, error=text))
 
     def _on_refused(self, refused: m.Refused) -> None:
         if not self._link.number:
@@ -373,7 +381,11 @@ class IoThread:
             if was_open:
                 link.refusal = Problem(KIND_CONNECTION, "this client was closed")
         if was_open:
-            link.refuse(Problem(KIND_CANCELLED, "the client was closed"))
+            if link.session.kept:
+                text = "this client left it behind: attach to it by its id"
+                link.refuse(Problem(KIND_CONNECTION, text))
+            else:
+                link.refuse(Problem(KIND_CANCELLED, "the client was closed"))
         self._printer.flush()
         with contextlib.ExitStack() as stack:  # each of these, whatever the others raise
             stack.callback(forks.closed, link)

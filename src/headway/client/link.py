@@ -18,6 +18,7 @@ import os
 import socket as net
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from headway import errors
@@ -29,7 +30,8 @@ from headway.client.presence import Presence
 from headway.client.session import Function, Session
 from headway.client.spawn import ControllerProcess
 from headway.config import WireConfig
-from headway.core.events import ConditionSpec, TaskId, TaskOptions, format_task_id
+from headway.core.events import ConditionSpec, EngineId, TaskId, TaskOptions, format_task_id
+from headway.core.listing import TaskQuery
 from headway.core.problems import KIND_CANCELLED, Problem
 from headway.core.states import TaskState
 from headway.wire import messages as m
@@ -104,6 +106,8 @@ class Link:
         self.chaos: ChaosThread | None = None
         #: Not before this time is it said again that `submit` waits.
         self._held_said_at = 0.0
+        #: To be said to the controller: see `shut_down`.
+        self.shutdown: m.Shutdown | None = None
 
     def start(self) -> None:
         """Start the thread. Not in `__init__`: where Ctrl-C comes right after it, the caller has
@@ -187,7 +191,50 @@ class Link:
         """Whether the controller can't be asked just now: it is away, and may come back."""
         return self.number != 0 and not self.presence.is_here
 
-    def ask(self, what: str, node: TaskId | None = None, timeout_s: float = ANSWER_S) -> Any:
+    def watch(self, node: TaskId, future: Future[Any]) -> Future[Any]:
+        """Have `future`, or the one that is returned, told how a task of another client ends."""
+        with self.lock:
+            self.check_open()
+            watched = self.session.watch(node, future)
+        self._wake()
+        return watched
+
+    def keep(self, timeout_s: float) -> None:
+        """Have it in hand that what was asked for outlives this client.
+
+        Raises:
+            ConnectionLost: the connection ended, or the controller did not say so in time.
+        """
+        self.check_may_wait("that tasks outlive this client")
+        with self.room:
+            self.check_open()
+            self.session.keep()
+            self._wake()
+            self.room.wait_for(lambda: self.session.is_kept or self.refusal, timeout_s)
+            self.check_open()
+            if not self.session.is_kept:
+                raise errors.ConnectionLost(
+                    f"the controller did not say within {timeout_s:g} s that it keeps the tasks"
+                )
+
+    def shut_down(self, keep_tasks: bool) -> None:
+        """Ask the controller to stop the cluster. It says goodbye when it does."""
+        with self.lock:
+            self.check_open()
+            self.shutdown = m.Shutdown(keep_tasks)
+        self._wake()
+
+    def order(self, what: str, engine: EngineId | None = None, count: int = 0) -> Any:
+        """Say what is to be done with engines (see the message Order); raises as `ask` does."""
+        return self._ask(what, lambda put: self.session.order(what, engine, count, put), ANSWER_S)
+
+    def ask(
+        self,
+        what: str,
+        node: TaskId | None = None,
+        timeout_s: float = ANSWER_S,
+        tasks: TaskQuery | None = None,
+    ) -> Any:
         """The body of the controller's answer.
 
         Raises:
@@ -195,6 +242,11 @@ class Link:
             ConnectionLost: there was no answer within `timeout_s`.
             RuntimeError: this is a callback, which would wait for itself.
         """
+        return self._ask(what, lambda put: self.session.ask(what, node, put, tasks), timeout_s)
+
+    def _ask(
+        self, what: str, put_it: Callable[[Callable[[m.Answer], None]], int], timeout_s: float
+    ) -> Any:
         self.check_may_wait("this question")
         arrived = threading.Event()
         answers: list[m.Answer] = []
@@ -205,7 +257,7 @@ class Link:
 
         with self.lock:
             self.check_open()
-            number = self.session.ask(what, node, put)
+            number = put_it(put)
         self._wake()
         try:
             if not arrived.wait(timeout_s):

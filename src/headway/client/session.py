@@ -6,9 +6,9 @@ Rule 2: nodes enter the stream in the order of their ids, since the controller t
 or below the last one for a duplicate.
 Rule 3: a release never overtakes a Submit that names its node: what was released is looked at
 before what was submitted, and sent with it or after it.
-Rule 4: Submit, Release and Cancel are batches, numbered in the order in which they are sent. Each
-is kept until it is accepted, so that after a loss the same stream goes on where the controller
-has it: `resend`, then `resume_messages`, then what waits.
+Rule 4: Submit, Release, Cancel and Keep are batches, numbered in the order in which they are
+sent. Each is kept until it is accepted, so that after a loss the same stream goes on where the
+controller has it: `resend`, then `resume_messages`, then what waits.
 
 What this file must not know: what a payload means, and what a future is. `open` maps the id of
 a task to whatever its maker put there.
@@ -25,11 +25,13 @@ from headway.config import WireConfig
 from headway.core.events import (
     SEQUENCE_BITS,
     ConditionSpec,
+    EngineId,
     GroupSpec,
     TaskId,
     TaskOptions,
     TaskSpec,
 )
+from headway.core.listing import TaskQuery
 from headway.errors import ConnectionLost, ProtocolError
 from headway.wire import messages as m
 from headway.wire.codec import Batch, Buffer, encode
@@ -87,10 +89,10 @@ class _Unacknowledged:
 
 @dataclass(slots=True)
 class _Question:
-    """Put, and not answered yet."""
+    """Put, and not answered yet. An order is put once: were its answer lost, and it said again, it
+    would be done again."""
 
-    what: str
-    node: TaskId | None
+    message: m.Ask | m.Order
     answered: Callable[[m.Answer], None]
 
 
@@ -143,6 +145,11 @@ class Session(Generic[F]):
         self._question = 0
         #: Numbers of the questions that were not sent yet.
         self._unsent_questions: list[int] = []
+        #: Of the open tasks, those of other clients; those of which we have not said so; whether
+        #: our own shall outlive us, and whether that is still to be said.
+        self._watched: set[TaskId] = set()
+        self._unsent_watches: list[TaskId] = []
+        self.kept = self._asks_keep = False
         # The last batch that was made, and the last that was acknowledged.
         self._batch = 0
         self._accepted = 0
@@ -219,6 +226,11 @@ class Session(Generic[F]):
         return node
 
     @property
+    def is_kept(self) -> bool:
+        """Whether the controller has it in hand that our tasks outlive us."""
+        return self.kept and not self._asks_keep and not self._unacknowledged
+
+    @property
     def is_full(self) -> bool:
         """Whether `submit` waits: for acknowledgements, or because the controller said so."""
         wire = self._wire
@@ -237,12 +249,46 @@ class Session(Generic[F]):
             was_queued_only, was_downstream = cancelled.get(task, (True, False))
             cancelled[task] = (queued_only and was_queued_only, downstream or was_downstream)
 
-    def ask(self, what: str, node: TaskId | None, answered: Callable[[m.Answer], None]) -> int:
+    def ask(
+        self,
+        what: str,
+        node: TaskId | None,
+        answered: Callable[[m.Answer], None],
+        tasks: TaskQuery | None = None,
+    ) -> int:
         """Put a question; `answered` is called once, with the answer. Returns its number."""
-        self._question += 1
-        self._questions[self._question] = _Question(what, node, answered)
-        self._unsent_questions.append(self._question)
-        return self._question
+        return self._put(m.Ask(self._question + 1, what, node, tasks), answered)
+
+    def order(
+        self,
+        what: str,
+        engine: EngineId | None,
+        count: int,
+        answered: Callable[[m.Answer], None],
+    ) -> int:
+        """Say what is to be done with engines: see the message Order; else as `ask`."""
+        return self._put(m.Order(self._question + 1, what, engine, count), answered)
+
+    def _put(self, message: m.Ask | m.Order, answered: Callable[[m.Answer], None]) -> int:
+        self._question = message.number
+        self._questions[message.number] = _Question(message, answered)
+        self._unsent_questions.append(message.number)
+        return message.number
+
+    def watch(self, node: TaskId, future: F) -> F:
+        """Have `future` told how the task of another client ends; returns the future that is told,
+        which is another one if that task was watched before."""
+        watched = self.open.setdefault(node, future)
+        if watched is future:
+            self._watched.add(node)
+            self._unsent_watches.append(node)
+        return watched
+
+    def keep(self) -> None:
+        """Ask that all that was asked for outlives this client: certain once `is_kept`. Nothing is
+        released from now on."""
+        self._asks_keep = self._asks_keep or not self.kept
+        self.kept = True
 
     def forget_question(self, number: int) -> None:
         """Nobody waits for the answer any more."""
@@ -251,7 +297,13 @@ class Session(Generic[F]):
     @property
     def has_waiting(self) -> bool:
         """Whether something waits to be sent. Releases alone do not count: they may wait."""
-        return bool(self._asked or self._cancelled or self._unsent_questions)
+        return bool(
+            self._asked
+            or self._cancelled
+            or self._unsent_questions
+            or self._unsent_watches
+            or self._asks_keep
+        )
 
     # --- sending: under the lock ----------------------------------------------------------------
 
@@ -262,21 +314,20 @@ class Session(Generic[F]):
         """
         released = self.released
         room = max(0, self._names_max - self._names)
+        if self.kept:
+            released.clear()
         # Before `asked`: rule 3.
         nodes = [released.popleft() for _ in range(min(len(released), room))]
+        watches, self._unsent_watches = self._unsent_watches, []
         cancelled, self._cancelled = self._cancelled, {}
         unsent, self._unsent_questions = self._unsent_questions, []
         asked, self._asked = self._asked, []
-        return Taken(asked, cancelled, self._asks(unsent), nodes)
+        return Taken(asked, cancelled, self._asks(unsent), nodes, watches, self._asks_keep)
 
-    def _asks(self, numbers: Iterable[int]) -> list[m.Ask]:
+    def _asks(self, numbers: Iterable[int]) -> list[m.Ask | m.Order]:
         """The questions of these numbers that are still open."""
         questions = self._questions
-        return [
-            m.Ask(number, questions[number].what, questions[number].node)
-            for number in numbers
-            if number in questions
-        ]
+        return [questions[number].message for number in numbers if number in questions]
 
     # --- sending: the io thread alone, without the lock -----------------------------------------
 
@@ -312,16 +363,26 @@ class Session(Generic[F]):
             for start in range(0, len(wished), step):
                 tasks = wished[start : start + step]
                 out.append(self._naming(m.Cancel(self._batch + 1, tasks, *wish), len(tasks)))
+        if taken.keeps:
+            out.append(self._naming(m.Keep(self._batch + 1), 0))
+            self._asks_keep = False  # not earlier: see is_kept
+        out.extend(self._watches(taken.watches))
         out.extend((ask, ()) for ask in taken.asks)
         for start in range(0, len(released), step):
             out.append(self._release(released[start : start + step], []))
         return out
 
+    def _watches(self, nodes: list[TaskId]) -> list[Outgoing]:
+        return [
+            (m.Watch(nodes[start : start + RESUMED_TASKS_MAX]), ())
+            for start in range(0, len(nodes), RESUMED_TASKS_MAX)
+        ]
+
     def _release(self, nodes: list[TaskId], functions: list[bytes]) -> Outgoing:
         release = m.Release(self._batch + 1, nodes, functions)
         return self._naming(release, len(nodes) + len(functions))
 
-    def _naming(self, message: m.Release | m.Cancel, names: int) -> Outgoing:
+    def _naming(self, message: m.Release | m.Cancel | m.Keep, names: int) -> Outgoing:
         """The next batch, which names so many nodes and functions."""
         self._batch += 1
         self._names += names
@@ -392,14 +453,32 @@ class Session(Generic[F]):
         """What the controller has to be told and asked again, after `resend`: whose ends we have
         not heard, and what it did not answer. Not what was never sent: that still waits."""
         sent = self._sent_node
-        tasks = [node for node in self.open if node <= sent]
+        unsaid = set(self._unsent_watches)
+        self._watched &= self.open.keys()
+        tasks = [node for node in self.open if node <= sent and node not in self._watched]
+        watches = [node for node in self.open if node in self._watched and node not in unsaid]
         out: list[Outgoing] = [
             (m.Resume(tasks[start : start + RESUMED_TASKS_MAX]), ())
             for start in range(0, len(tasks), RESUMED_TASKS_MAX)
         ]
+        out.extend(self._watches(watches))
         unsent = set(self._unsent_questions)
-        out.extend((ask, ()) for ask in self._asks(n for n in self._questions if n not in unsent))
+        sent_asks = self._asks(n for n in self._questions if n not in unsent)
+        out.extend((ask, ()) for ask in sent_asks if isinstance(ask, m.Ask))
         return out
+
+    def lost_orders(self) -> list[tuple[int, Callable[[m.Answer], None]]]:
+        """Orders that were sent over a connection that was lost: what became of them is not known.
+        They are forgotten here."""
+        unsent = set(self._unsent_questions)
+        lost = [
+            (number, question.answered)
+            for number, question in self._questions.items()
+            if isinstance(question.message, m.Order) and number not in unsent
+        ]
+        for number, _ in lost:
+            del self._questions[number]
+        return lost
 
     def answered(self, answer: m.Answer) -> Callable[[m.Answer], None] | None:
         """Who asked what `answer` answers; None if nobody waits for it any more."""
@@ -432,8 +511,11 @@ class Taken:
     asked: list[_Asked]
     #: By task, whether only if it has not begun, and whether all downstream of it, too.
     cancelled: dict[TaskId, tuple[bool, bool]]
-    asks: list[m.Ask]
+    asks: list[m.Ask | m.Order]
     released: list[TaskId]
+    #: Tasks of others, whose ends are wanted; and whether ours shall outlive us.
+    watches: list[TaskId] = field(default_factory=list)
+    keeps: bool = False
 
 
 class _BatchWriter:

@@ -10,7 +10,8 @@ from typing import Any
 
 from headway.controller.peers import Peers
 from headway.core.events import EngineId, TaskId, format_engine_id, format_task_id
-from headway.core.explain import explain
+from headway.core.explain import explain, explain_all
+from headway.core.listing import TaskQuery, group_row, list_tasks, task_row
 from headway.core.scheduler import Scheduler
 from headway.wire import messages as m
 
@@ -28,10 +29,20 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
         body["undelivered"] = sum(len(peer.undelivered.waiting) for peer in peers.clients.values())
     elif question.what == "spare":
         body = _spare(peers, question.node)
+    elif question.what == "cluster":
+        body = {"text": explain_all(scheduler, now)}
+    elif question.what == "tasks":
+        try:
+            body = _tasks(scheduler, question.tasks or TaskQuery(), now)
+        except ValueError as error:
+            return m.Answer(question.number, error=str(error))
     elif question.node is None:
         return m.Answer(question.number, error=f"no such question: {question.what!r}")
     elif question.what == "explain":
         body = {"text": explain(scheduler, question.node, now)}
+    elif question.what == "group":
+        group = scheduler.groups.get(question.node)
+        body = group_row(group) if group is not None else {}
     elif question.what == "task":
         body = _task(scheduler, question.node)
     else:
@@ -68,12 +79,26 @@ def _spare(peers: Peers, number: int | None) -> Body:
     return {"spared": engine is not None}
 
 
+def _tasks(scheduler: Scheduler, query: TaskQuery, now: float) -> dict[str, Any]:
+    listing = list_tasks(scheduler, query)
+    return {
+        "tasks": [task_row(task, now) for task in listing.tasks],
+        "found": listing.found,
+        "looked_at": listing.looked_at,
+        "total": listing.total,
+        "is_cut": listing.is_cut,
+    }
+
+
 def _task(scheduler: Scheduler, node: TaskId) -> dict[str, Any]:
     task = scheduler.tasks.get(node)
     if task is None:
         return {"id": format_task_id(node), "state": "unknown", "engine": None}
     engine = scheduler.engines.get(task.engine) if task.engine is not None else None
     return {
+        "label": task.options.label,
+        "host": engine.host if engine is not None else "",
+        "why": task.problem.text if task.problem is not None else "",
         "id": format_task_id(node),
         "state": task.state.name.lower(),
         "engine": format_engine_id(task.engine) if task.engine is not None else None,

@@ -95,7 +95,7 @@ class Books:
     def client_said(
         self,
         number: ClientId,
-        batch: m.Submit | m.Release | m.Cancel,
+        batch: m.ClientBatch,
         frames: Sequence[bytes],
         now: float,
     ) -> None:

@@ -42,7 +42,7 @@ class EngineCame(Struct, array_like=True, tag="engine", frozen=True):
 
 
 class ClientSaid(Struct, array_like=True, tag="c", frozen=True):
-    """A batch of a client (Submit, Release, Cancel), as it came."""
+    """A batch of a client (Submit, Release, Cancel, Keep), as it came."""
 
     number: ClientId
     frames: list[bytes]

@@ -110,9 +110,9 @@ class Ledger:
         except KeyError as error:
             raise JournalError(f"an entry is about {error}, of which nobody heard") from None
 
-    def _client_batch(self, frames: Sequence[bytes]) -> m.Submit | m.Release | m.Cancel:
+    def _client_batch(self, frames: Sequence[bytes]) -> m.ClientBatch:
         message = self._client_decoder.decode(frames)
-        if not isinstance(message, m.Submit | m.Release | m.Cancel):
+        if not isinstance(message, m.ClientBatch):
             raise JournalError(f"a {type(message).__name__} is no batch of a client")
         return message
 
@@ -147,7 +147,11 @@ class Ledger:
         self.scheduler.handle(joined, now, out)
 
     def client_said(
-        self, number: ClientId, batch: m.Submit | m.Release | m.Cancel, now: float, out: Commands
+        self,
+        number: ClientId,
+        batch: m.ClientBatch,
+        now: float,
+        out: Commands,
     ) -> bool:
         """Take in a batch. False if it came before.
 
@@ -164,6 +168,8 @@ class Ledger:
         known.batch = batch.batch
         if isinstance(batch, m.Submit):
             self._submit(number, batch, now, out)
+        elif isinstance(batch, m.Keep):
+            self.scheduler.handle(ev.KeepAsked(number), now, out)
         elif isinstance(batch, m.Cancel):
             wish = (batch.queued_only, batch.downstream)
             event = ev.CancelAsked(number, batch.tasks, *wish)

@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -29,10 +30,12 @@ from headway.controller.books import Books
 from headway.controller.compaction import Compaction
 from headway.controller.journal import Journal
 from headway.controller.ledger import Gap
+from headway.controller.orders import Orders
 from headway.controller.outbox import Outbox
 from headway.controller.outlook import Outlook
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.controller.reception import Reception
+from headway.controller.shell_logs import remove_logs
 from headway.core import events as ev
 from headway.core.events import ClientId, EngineId
 from headway.core.problems import KIND_TOO_LARGE
@@ -74,6 +77,7 @@ class Controller:
         engines_expected: how many engines are being started: e0, e1 and so on.
         admission: how much work is taken in before clients have to wait.
         connections_max: how many connections fit; who comes then is declined.
+        logs: where shell tasks write what they print; that of a task that is kept no more goes.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Controller:
         engines_expected: int = 0,
         admission: AdmissionConfig = AdmissionConfig(),  # noqa: B008 - frozen
         connections_max: int = sys.maxsize,
+        logs: Path | None = None,
     ) -> None:
         self._router = router
         self._wire = wire
@@ -100,6 +105,7 @@ class Controller:
         self._journal = journal
         self._compaction = Compaction(journal, books.scheduler.config) if journal else None
         self._lifeline = lifeline
+        self._logs = logs
         self._child_ended = child_ended
         self.scheduler: Scheduler = books.scheduler
         self.peers = Peers()
@@ -124,10 +130,22 @@ class Controller:
         self._scheme_failure_said = False
         self._parent = os.getppid()
         self.stop_reason: str | None = None
-        self._handlers: dict[type, Callable[[Any, Any, float], None]] = {
+        #: The next controller, on the same journal, goes on with the tasks.
+        self.keeps_tasks = False
+        self._stopper: ClientPeer | None = None
+        self._orders = Orders(books, self.peers, self._outbox)
+        self._handlers = self._make_handlers()
+        self._expect(engines_expected, self._clock.now())
+
+    def _make_handlers(self) -> dict[type, Callable[[Any, Any, float], None]]:
+        """Who hears each message."""
+        return {
             m.Submit: self._on_batch,
             m.Release: self._on_batch,
             m.Cancel: self._on_batch,
+            m.Keep: self._on_batch,
+            m.Watch: self._on_watch,
+            m.Order: self._on_order,
             m.Resume: self._on_resume,
             m.Ask: self._on_ask,
             m.Shown: self._on_shown,
@@ -142,7 +160,6 @@ class Controller:
             m.Ping: lambda peer, message, now: None,
             m.Bye: self._on_bye,
         }
-        self._expect(engines_expected, self._clock.now())
 
     def _expect(self, engines: int, now: float) -> None:
         """Engines that are being started, and peers that another controller left."""
@@ -222,6 +239,9 @@ class Controller:
         self._outbox.put(books.commands)
         books.commands.clear()
         self._outbox.flush(now)
+        forgotten, self._outbox.forgotten = self._outbox.forgotten, []
+        if self._logs is not None:
+            remove_logs(self._logs, forgotten)
         unsendable, self._outbox.unsendable = self._outbox.unsendable, []
         for task, why in unsendable:
             books.tell(ev.Abandoned(task.id, KIND_TOO_LARGE, why, task.attempt), now)
@@ -316,9 +336,7 @@ class Controller:
 
     # --- what clients say ------------------------------------------------------------------------
 
-    def _on_batch(
-        self, peer: ClientPeer, message: m.Submit | m.Release | m.Cancel, now: float
-    ) -> None:
+    def _on_batch(self, peer: ClientPeer, message: m.ClientBatch, now: float) -> None:
         self._books.client_said(peer.number, message, self._frames, now)
         self._outbox.accept(peer, self._books.ledger.clients[peer.number].batch, now)
         if isinstance(message, m.Submit):
@@ -326,6 +344,13 @@ class Controller:
 
     def _on_resume(self, peer: ClientPeer, message: m.Resume, now: float) -> None:
         self.scheduler.redeliver(peer.number, message.tasks, self._books.commands)
+
+    def _on_watch(self, peer: ClientPeer, message: m.Watch, now: float) -> None:
+        open_ = self.scheduler.watch(peer.number, message.tasks, self._books.commands)
+        self._outbox.watchers.add(peer, open_)
+
+    def _on_order(self, peer: ClientPeer, message: m.Order, now: float) -> None:
+        self._outbox.say(peer, self._orders.carry_out(message, now))
 
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
@@ -340,7 +365,15 @@ class Controller:
         self._outbox.go_on(peer)
 
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
+        if message.keep_tasks and self._journal is None:
+            text = "the cluster has no journal, so its tasks can't be kept: it is not stopped"
+            self._outbox.say(peer, m.Notice(text, fatal=True))
+            return
+        self.keeps_tasks = message.keep_tasks
+        self._stopper = peer
         self.stop_reason = "a client shut the cluster down"
+        if message.keep_tasks:
+            self.stop_reason += ", and its tasks are kept"
 
     def _on_bye(self, peer: Peer, message: m.Bye, now: float) -> None:
         self.reception.lose(peer, message.reason or "said goodbye", now)
@@ -448,24 +481,34 @@ class Controller:
             self._notice(text)
 
     def close(self, say_bye: bool = True) -> None:
-        """Say goodbye to everybody; or leave, without a word, to the next controller."""
+        """Say goodbye to everybody; or leave, without a word, to the next controller.
+
+        With `keeps_tasks` clients hear nothing, for they may wait for the next one; but engines
+        end, and what they had begun is begun anew.
+        """
         if self._compaction is not None:
             self._compaction.close()
         if say_bye and self._journal is not None:
             self._end_books(self._clock.now())
         bye = codec.encode(m.Bye(self.stop_reason or ""))
         for peer in self.peers if say_bye else ():
+            if isinstance(peer, ClientPeer) and self.keeps_tasks and peer is not self._stopper:
+                continue
             if not isinstance(peer, EnginePeer):  # its nanny stops it, and sees it end
                 self._send(peer.identity, bye)
         self._router.close(linger=500)
 
     def _end_books(self, now: float) -> None:
-        """All that hear our goodbye are gone, and what they asked for with them."""
+        """All that hear our goodbye are gone, and what they asked for with them, unless it is to
+        be kept."""
         assert self._journal is not None
-        for client in self.peers.clients:
-            self._books.tell(ev.ClientLeft(client), now)
+        for client, peer in self.peers.clients.items():
+            if not self.keeps_tasks or peer is self._stopper:
+                self._books.tell(ev.ClientLeft(client), now)
         for engine in self.peers.engines:
-            self._books.tell(ev.EngineLeft(engine, ev.EngineEnd("stopped", wanted=True)), now)
+            # Of what it has, anything may have begun by now.
+            end = ev.EngineEnd("was stopped with its cluster", wanted=True)
+            self._books.tell(ev.EngineLeft(engine, end, known=False), now)
         record = self._books.take_record(now)
         if record is not None:
             self._journal.commit(record)

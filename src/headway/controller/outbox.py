@@ -12,9 +12,20 @@ from math import inf
 from operator import itemgetter
 from typing import Any, cast
 
+from msgspec import structs
+
 from headway.config import WireConfig
 from headway.controller.peers import ClientPeer, EnginePeer, Peer, Peers
-from headway.core.commands import Assign, Command, Deliver, DropFunction, Recall, StopTask
+from headway.controller.watchers import Watchers
+from headway.core.commands import (
+    Assign,
+    Command,
+    Deliver,
+    DropFunction,
+    Forgotten,
+    Recall,
+    StopTask,
+)
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.core.records import Task
 from headway.core.words import name_of
@@ -59,6 +70,10 @@ class Outbox:
         self.unreachable: list[Peer] = []
         #: Tasks that no message can carry, and why.
         self.unsendable: list[tuple[Task, str]] = []
+        #: Who else is told of the end of a task.
+        self.watchers = Watchers()
+        #: What is kept no more of what clients left behind.
+        self.forgotten: list[TaskId] = []
 
     def say(self, peer: Peer, message: Any) -> None:
         """Send `message`, which has no large payloads, after what was delivered before it."""
@@ -95,12 +110,24 @@ class Outbox:
                 self._assigned.setdefault(command.engine, []).append(command.task)
             elif isinstance(command, Deliver):
                 self._delivered.setdefault(command.client, []).append(command)
+                if self.watchers.by_task:
+                    self._tell_watchers(command)
             elif isinstance(command, Recall):
                 self._recalled.setdefault(command.engine, []).extend(command.tasks)
             elif isinstance(command, StopTask):
                 self._stopped.setdefault(command.engine, []).append(command.task)
             elif isinstance(command, DropFunction):
                 self._drop_function(command.digest)
+            elif isinstance(command, Forgotten):
+                self.forgotten.append(command.node)
+
+    def _tell_watchers(self, told: Deliver) -> None:
+        for client in self.watchers.take(told.task):
+            peer = self._peers.clients.get(client)
+            if peer is not None:
+                peer.watched.discard(told.task)
+            if client != told.client:
+                self._delivered.setdefault(client, []).append(structs.replace(told, client=client))
 
     def flush(self, now: float) -> None:
         """Send all of it; acknowledgements by themselves only where it is time."""

@@ -45,6 +45,8 @@ class ClientPeer:
     is_silent: bool = False
     #: It was told to submit no more for now.
     is_held: bool = False
+    #: Tasks of whose end it wants to be told, whoever submitted them: see watchers.py.
+    watched: set[TaskId] = field(default_factory=set)
     decoder: codec.Decoder[m.FromClient] = field(default_factory=codec.from_client)
 
 
@@ -64,6 +66,8 @@ class EnginePeer:
     #: A client kills it on purpose (chaos), for which no task is charged.
     is_spared: bool = False
     rss_bytes: int = 0
+    #: It was asked for by people that it takes no more tasks: then it does not when it returns.
+    is_drained: bool = False
     decoder: codec.Decoder[m.FromEngine] = field(default_factory=codec.from_engine)
 
 

@@ -225,7 +225,8 @@ class Reception:
         if missing or record.recalling:
             # Also of a recall, neither the question nor the answer may have arrived.
             self._books.tell(ev.GaveBack(peer.number, missing), now)
-        self._books.tell(ev.EngineResumed(peer.number), now)
+        if not peer.is_drained:
+            self._books.tell(ev.EngineResumed(peer.number), now)
         peer.functions.clear()
         peer.dropped_functions.clear()
         self._stop_again(peer)
@@ -315,6 +316,7 @@ class Reception:
             return
         if isinstance(peer, ClientPeer):
             self._peers.remove(peer)
+            self._outbox.watchers.forget(peer)
             self._books.tell(ev.ClientLeft(peer.number), now)
         elif isinstance(peer, EnginePeer):
             self._give_up(peer, why, now)

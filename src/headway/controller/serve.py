@@ -35,8 +35,10 @@ from headway.processes import is_running
 from headway.wire.endpoint import (
     CONNECTION_FILE,
     JOURNAL_FILE,
+    LOGS_DIR,
     SOCKET_FILE,
     ConnectionInfo,
+    Keys,
     adopt_cluster_dir,
     bind_router,
     left_journal,
@@ -103,6 +105,8 @@ class _Undo(ExitStack):
         super().__init__()
         #: The next controller of this cluster finds things as they are.
         self.is_left = False
+        #: And engines go on until then.
+        self.is_killed = False
 
     def unless_left(self, undo: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Undo this only if nobody is to go on."""
@@ -136,20 +140,13 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         router, address = bind_router(context, place.address, keys, wire)
         undo.callback(router.close, linger=0)
         path = Path(place.connection)
-        info = ConnectionInfo(
-            cluster=settings.name or Path(place.directory).name,
-            address=address,
-            server_key=keys.server_public if keys else None,
-            client_public=keys.client_public if keys else None,
-            client_secret=keys.client_secret if keys else None,
-            pid=os.getpid(),
-        )
+        info = _info(settings, place, address, keys, embedded=lifeline is not None)
         write_connection_file(path, info)
         # Meanwhile a later cluster may have written its own to the same path.
         undo.unless_left(remove_connection_file, path, info)
         nanny = _look_after_nanny(settings, place, journal is not None, lifeline)
         if nanny is not None:
-            undo.unless_left(nanny.close, _NANNY_STOP_S)
+            undo.callback(lambda: None if undo.is_killed else nanny.close(_NANNY_STOP_S))
         if journal is not None:
             identity = nanny.identity if nanny is not None else ""
             journal.set_meta(place=structs.replace(place, address=address, nanny=identity))
@@ -167,6 +164,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             engines_expected=settings.engines,
             admission=_admission(settings),
             connections_max=connections_max,
+            logs=Path(place.directory) / LOGS_DIR,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:
@@ -174,16 +172,32 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         except BaseException as error:
             controller.stop_reason = f"the controller failed: {type(error).__name__}: {error}"
             # Its peers wait for the next one, which has all that they were promised.
-            undo.is_left = journal is not None
+            undo.is_left = undo.is_killed = journal is not None
             raise
         finally:
             controller.close(say_bye=not undo.is_left)
+        undo.is_left = controller.keeps_tasks
         return controller.stop_reason or ""
 
 
 def _admission(settings: Settings) -> AdmissionConfig:
     """How much work is taken in."""
     return AdmissionConfig(settings.unfinished_tasks_max, settings.unfinished_bytes_max)
+
+
+def _info(
+    settings: Settings, place: Place, address: str, keys: Keys | None, embedded: bool
+) -> ConnectionInfo:
+    """What peers must know to connect."""
+    return ConnectionInfo(
+        cluster=settings.name or Path(place.directory).name,
+        address=address,
+        server_key=keys.server_public if keys else None,
+        client_public=keys.client_public if keys else None,
+        client_secret=keys.client_secret if keys else None,
+        pid=os.getpid(),
+        embedded=embedded,
+    )
 
 
 def _reconnect_s(settings: Settings, lifeline: int | None, wire: WireConfig) -> float:

@@ -16,6 +16,7 @@ from headway.core import words
 from headway.core.commands import Recall, StopTask
 from headway.core.downstream import find_downstream
 from headway.core.events import DEFAULT_OPTIONS, TaskId, TaskOptions
+from headway.core.graph import is_final
 from headway.core.life import Commands, Life
 from headway.core.problems import KIND_TIMEOUT, Problem
 from headway.core.records import Client, Function, Group, Task
@@ -33,6 +34,7 @@ class ClientEvents:
         self.handlers: dict[type, Callable[[Any, float, Commands], None]] = {
             ev.ClientJoined: self._on_client_joined,
             ev.ClientLeft: self._on_client_left,
+            ev.KeepAsked: self._on_keep_asked,
             ev.Submitted: self._on_submitted,
             ev.Released: self._on_released,
             ev.Remembered: self._on_remembered,
@@ -50,15 +52,24 @@ class ClientEvents:
         if client is None:
             self._life.counters.invalid += 1
             return
-        for node in sorted(client.nodes):
-            group = self._life.groups.get(node)
-            if group is not None:
-                self._release(group)
-            else:
-                task = self._life.tasks[node]
-                self._cancel(task, out)
-                self._release(task)
+        for node_id in sorted(client.nodes):
+            node = self._life.edges.find(node_id)
+            assert node is not None
+            if client.keeps:
+                if is_final(node):
+                    self._life.newly_kept.append(node_id)
+                continue
+            self._life.release(node)
+            if isinstance(node, Task):
+                self._cancel(node, out)
         self._life.functions.drop(client, sorted(client.functions), out)
+
+    def _on_keep_asked(self, event: ev.KeepAsked, now: float, out: Commands) -> None:
+        client = self._life.clients.get(event.client)
+        if client is None:
+            self._life.counters.invalid += 1
+        else:
+            client.keeps = True
 
     def _on_submitted(self, event: ev.Submitted, now: float, out: Commands) -> None:
         client = self._life.clients.get(event.client)
@@ -132,12 +143,7 @@ class ClientEvents:
             if node is None or node.client != event.client:
                 self._life.counters.invalid += 1
             else:
-                self._release(node)
-
-    def _release(self, node: Task | Group) -> None:
-        node.released = True
-        if not node.holds:
-            self._life.forget_if_free(node)
+                self._life.release(node)
 
     def _on_remembered(self, event: ev.Remembered, now: float, out: Commands) -> None:
         client = self._life.clients.get(event.client)

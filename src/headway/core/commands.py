@@ -40,7 +40,8 @@ class StopTask(Struct):
 
 
 class Deliver(Struct, gc=False):
-    """Tell `client` how a task ended. `payload` is a result, or a pickled exception.
+    """Tell `client`, and whoever watches the task, how it ended. `payload` is a result, or a
+    pickled exception. A client that left its tasks behind is not there to hear it.
 
     `problem` is None for SUCCEEDED, and for the rest the kind and the text of the error.
     """
@@ -59,4 +60,11 @@ class DropFunction(Struct):
     digest: bytes
 
 
-Command = Assign | Recall | StopTask | Deliver | DropFunction
+class Forgotten(Struct):
+    """A task or group that its client left behind is kept no more: what else is kept of it, such
+    as its output, can go."""
+
+    node: TaskId
+
+
+Command = Assign | Recall | StopTask | Deliver | DropFunction | Forgotten

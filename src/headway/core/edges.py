@@ -44,6 +44,22 @@ def ended_on(task: Task, engines: Engines) -> Engine | None:
     return engines.get(task.engine)
 
 
+def _spans(ids: list[TaskId]) -> list[tuple[TaskId, int]]:
+    """`ids` as runs of numbers that follow one another."""
+    spans: list[tuple[TaskId, int]] = []
+    first = count = 0
+    for number in ids:
+        if count and number == first + count:
+            count += 1
+            continue
+        if count:
+            spans.append((TaskId(first), count))
+        first, count = number, 1
+    if count:
+        spans.append((TaskId(first), count))
+    return spans
+
+
 def _is_unfit(node: Task | Group, role: str) -> bool:
     """Whether `node` has no single place to follow it to, or no value to be an argument."""
     if isinstance(node, Group):
@@ -86,6 +102,7 @@ class Edges:
         """A new group of the members that `spec` names."""
         members = list(dict.fromkeys(spec.members))
         group = Group(spec.id, client.id, size=len(members), open=len(members))
+        group.spans = _spans(members)
         for member_id in members:
             member = self._tasks.get(member_id)
             if member is None:

@@ -173,6 +173,9 @@ class EngineEvents:
         if task is None:
             self._life.counters.stale += 1
         else:
+            assert engine is not None
+            if task.id in engine.unwanted:  # it has not begun, and now never will
+                task.cancelled = True
             self._life.take_back(task, Cause.RETURNED, now, out, event.queued_at_s)
 
     def _on_started(self, event: ev.Started, now: float, out: Commands) -> None:

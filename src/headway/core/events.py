@@ -198,7 +198,15 @@ class ClientJoined(Struct):
 
 
 class ClientLeft(Struct):
-    """A client said goodbye, or fell silent for too long: what it asked for is dropped."""
+    """A client said goodbye, or fell silent for too long: what it asked for is dropped, unless
+    it asked to keep it (KeepAsked)."""
+
+    client: ClientId
+
+
+class KeepAsked(Struct):
+    """What the client asked for shall outlive it: when it leaves, nothing of it is cancelled, and
+    what has ended is kept for others to ask about, up to `SchedulerConfig.finished_kept`."""
 
     client: ClientId
 
@@ -378,6 +386,7 @@ class LateOutcome(Struct):
 Event = (
     ClientJoined
     | ClientLeft
+    | KeepAsked
     | Submitted
     | FunctionsDeclared
     | FunctionsDropped

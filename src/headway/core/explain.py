@@ -1,11 +1,13 @@
 """Why is my task not running, or why did it end so? One answer for every state.
 
 `explain` reads the same records that the scheduler decides by, and changes nothing. It may take
-time in proportion to what it counts (a queue, the upstreams of one task): it is asked by people.
+time in proportion to the upstreams of one task, but not to how many tasks there are: what would,
+is counted up to a bound, and the text says so.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from headway.core.events import TaskId, format_engine_id, format_task_id
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 #: How many upstreams, engines or steps of a chain are named one by one.
 _NAMED_MAX = 5
-#: How far a queue is walked to tell a task's place in it.
-_QUEUE_LOOK_MAX = 1_000_000
+#: How far a queue is walked to tell a task's place in it: some milliseconds.
+_QUEUE_LOOK_MAX = 20_000
 
 
 def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
@@ -48,7 +50,7 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
 
 def _waiting(s: Scheduler, task: Task, now: float) -> str:
     parts = [_condition(c) for c in task.conditions or () if not c.is_met]
-    backoff_at_s = s.timers.armed().get((task.id, Timer.BACKOFF))
+    backoff_at_s = s.timers.at_s(task.id, Timer.BACKOFF)
     if backoff_at_s is not None:
         parts.append(
             f"tries again in {max(backoff_at_s - now, 0):.1f} s, after "
@@ -82,22 +84,32 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
     lane = task.lane
     assert lane is not None
     head = f"task {name_of(task)} is ready since {_ago(task, now)}"
-    awaited = s.lanes.awaited(lane) if not lane.engines else []
-    if awaited:
-        return f"{head}, and waits for an engine that is being started: {names(awaited)}"
-    if not s.engines:
-        return f"{head}, and no engine is here to run it"
     if not lane.engines:
-        return f"{head}, but fits no engine: {_misfits(s, task)}"
+        return f"{head}, and {_why_not_placed(s, task)}"
     before = 0
     for other in lane.waiting():
         if other is task or before >= _QUEUE_LOOK_MAX:
             break
         before += 1
+    place = f"{before + 1}" if before < _QUEUE_LOOK_MAX else f"{before:,} or more"
+    return f"{head}: number {place} in {_why_not_placed(s, task)}"
+
+
+def _why_not_placed(s: Scheduler, task: Task) -> str:
+    """What a task that is ready, or its whole lane, waits for."""
+    lane = task.lane
+    assert lane is not None
+    awaited = s.lanes.awaited(lane) if not lane.engines else []
+    if awaited:
+        return f"waits for an engine that is being started: {names(awaited)}"
+    if not s.engines:
+        return "no engine is here to run it"
+    if not lane.engines:
+        return f"fits no engine: {_misfits(s, task)}"
     allowed = sorted(lane.engines)
     may = "any engine" if lane is s.lanes.common else names(allowed)
     busy = ", ".join(_load(lane.engines[e]) for e in allowed[:_NAMED_MAX])
-    return f"{head}: number {before + 1} in the queue for {may}, which have no room ({busy})"
+    return f"the queue for {may}, which have no room ({busy})"
 
 
 def _load(engine: Engine) -> str:
@@ -184,3 +196,55 @@ _EXPLAIN = {
     TaskState.SUCCEEDED: _succeeded,
     **dict.fromkeys(FINAL_STATES - {TaskState.SUCCEEDED}, _failed),
 }
+
+
+# --- the whole cluster ----------------------------------------------------------------------------
+
+#: So many queues, and tasks in search of the one that waits longest, are looked at.
+_LANES_LOOK_MAX = 1_000
+_OLDEST_LOOK_MAX = 20_000
+
+
+def explain_all(s: Scheduler, now: float) -> str:
+    """Why does nothing run? Counts by state, why the ready ones are not placed, and what has
+    waited longest, in lines; bounded work, whatever waits."""
+    lines = [_counts(s), _engines_in_short(s)]
+    lanes = sorted(
+        islice((lane for lane in s.lanes if lane.count), _LANES_LOOK_MAX),
+        key=lambda lane: lane.count,
+        reverse=True,
+    )
+    for lane in lanes[:_NAMED_MAX]:
+        head = lane.head()
+        noun = "task" if lane.count == 1 else "tasks"
+        lines.append(f"{lane.count:,} {noun} ready: {_why_not_placed(s, head)}")
+    if len(lanes) > _NAMED_MAX:
+        rest = sum(lane.count for lane in lanes[_NAMED_MAX:])
+        lines.append(f"and {rest:,} more, with {len(lanes) - _NAMED_MAX} other needs")
+    unfinished = (TaskState.WAITING, TaskState.READY)
+    oldest = next(
+        (t for t in islice(s.tasks.values(), _OLDEST_LOOK_MAX) if t.state in unfinished), None
+    )
+    if oldest is not None:
+        lines.append(f"the first that waits: {explain(s, oldest.id, now)}")
+    return "\n".join(lines)
+
+
+def _counts(s: Scheduler) -> str:
+    by_state = s.counters.by_state
+    open_ = [f"{by_state[x]:,} {x.name.lower()}" for x in TaskState if x not in FINAL_STATES]
+    ended = [f"{by_state[x]:,} {x.name.lower()}" for x in FINAL_STATES if by_state[x]]
+    text = f"tasks: {', '.join(open_)}"
+    return f"{text}; ended, and not forgotten: {', '.join(sorted(ended))}" if ended else text
+
+
+def _engines_in_short(s: Scheduler) -> str:
+    if not s.engines:
+        return "engines: none is here" + (
+            f", {len(s.lanes.expected)} are being started" if s.lanes.expected else ""
+        )
+    draining = sum(engine.draining for engine in s.engines.values())
+    busy = sum(engine.load > 0 for engine in s.engines.values())
+    count = len(s.engines)
+    text = f"engines: {count} here, {busy} with tasks, {count - busy} idle"
+    return f"{text}; {draining} of them draining" if draining else text

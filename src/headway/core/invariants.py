@@ -32,6 +32,7 @@ def check(scheduler: Scheduler, placed: bool = True) -> None:
     _check_engines(scheduler)
     _check_lanes(scheduler, placed)
     _check_counts(scheduler)
+    _check_kept(scheduler)
 
 
 def _require(truth: bool, message: str) -> None:
@@ -150,3 +151,10 @@ def _check_counts(s: Scheduler) -> None:
         _require(bool(function.users or function.declared_by), "a function nobody needs is kept")
     for (task_id, timer), _ in s.timers.armed().items():
         _require(task_id in s.tasks, f"a {timer.name} timer for a task that is gone")
+
+
+def _check_kept(s: Scheduler) -> None:
+    nodes: list[Task | Group] = [*s.tasks.values(), *s.groups.values()]
+    left = {n.id for n in nodes if is_final(n) and not n.released and n.client not in s.clients}
+    _require(left == s.kept.keys(), f"kept are {s.kept.keys()}, and left behind {left}")
+    _require(len(s.kept) <= s.config.finished_kept, f"{len(s.kept)} are kept, which is too many")

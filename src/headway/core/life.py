@@ -13,10 +13,11 @@ engine_events.py and outcome_events.py to say.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from headway.config import SchedulerConfig
 from headway.core import words
-from headway.core.commands import Assign, Command, Deliver
+from headway.core.commands import Assign, Command, Deliver, Forgotten
 from headway.core.edges import Edges, ended_on
 from headway.core.events import ClientId, EngineId, Payload, TaskId
 from headway.core.functions import Functions
@@ -76,6 +77,10 @@ class Life:
         self.stamps = Stamps()
         #: The arguments of all tasks that have not ended.
         self.unfinished_bytes = 0
+        #: What has ended of clients that left it behind, the oldest first; and what came to that
+        #: in this event.
+        self.kept: dict[TaskId, None] = {}
+        self.newly_kept: list[TaskId] = []
 
     def count_unfinished(self, task: Task) -> None:
         """One more task that has not ended; `end` counts it off."""
@@ -203,6 +208,10 @@ class Life:
             client.unfinished -= 1
             client.unfinished_bytes -= size
             out.append(delivery(task))
+        elif not task.released:
+            # It was left behind: others may have asked to be told.
+            out.append(delivery(task))
+            self.newly_kept.append(task.id)
         if task.conditions is not None:
             self._let_go(task, task.conditions)
         self.functions.unuse(task, out)
@@ -240,6 +249,26 @@ class Life:
         if client is not None:
             client.nodes.discard(node.id)
 
+    def release(self, node: Task | Group) -> None:
+        """Nobody holds `node` any more."""
+        node.released = True
+        if not node.holds:
+            self.forget_if_free(node)
+
+    def _keep_newest(self, out: Commands) -> None:
+        """Let go of the oldest that are kept. Those that ended in one event are as old as their
+        ids, since in which order they ended is nobody's business."""
+        kept = self.kept
+        kept.update(dict.fromkeys(sorted(self.newly_kept)))
+        self.newly_kept.clear()
+        excess = len(kept) - self.config.finished_kept
+        for node_id in list(islice(kept, max(excess, 0))):
+            del kept[node_id]
+            node = self.edges.find(node_id)
+            assert node is not None
+            self.release(node)
+            out.append(Forgotten(node_id))
+
     # --- what an end means to others -------------------------------------------------------------
 
     def propagate(self, now: float, out: Commands) -> None:
@@ -269,6 +298,8 @@ class Life:
             group.waiting.clear()
             if group.released:
                 self.forget_if_free(group)
+            elif group.client not in self.clients:
+                self.newly_kept.append(group.id)
 
     def decide(self, condition: Condition, verdict: Verdict, now: float, out: Commands) -> None:
         """Do what the verdict on a condition of an unfinished task asks for."""
@@ -299,6 +330,8 @@ class Life:
         """
         if self.ended:
             self.propagate(now, out)
+        if self.newly_kept:
+            self._keep_newest(out)
         if self.changed:
             for engine in self.changed.values():
                 self.lanes.engine_changed(engine)

@@ -7,7 +7,7 @@ here costs eight bytes each; what few tasks need is in `Task.options` or None.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -121,6 +121,15 @@ class Group:
     culprit: TaskId | None = None
     holds: int = 0
     released: bool = False
+    #: Who its members are, as runs of ids that follow one another: (first, how many). A `map`
+    #: of any length is one run.
+    spans: Sequence[tuple[TaskId, int]] = ()
+
+    def members(self) -> Iterator[TaskId]:
+        """The ids of its members, in order."""
+        for first, count in self.spans:
+            for number in range(first, first + count):
+                yield TaskId(number)
 
 
 @dataclass(slots=True, eq=False)
@@ -180,3 +189,5 @@ class Client:
     unfinished_bytes: int = 0
     #: The highest sequence accepted: what comes again at or below it is a duplicate.
     last_node: int = 0
+    #: Its nodes outlive it.
+    keeps: bool = False

@@ -50,6 +50,7 @@ class Restorer:
             rows.QueueRow: self._on_queue,
             rows.TimersRow: self._on_timers,
             rows.RecallsRow: self._on_recalls,
+            rows.KeptRow: self._on_kept,
             rows.EndRow: self._on_end,
         }
 
@@ -105,7 +106,7 @@ class Restorer:
         s.counters.put_back(row.counters)
 
     def _on_client(self, row: rows.ClientRow) -> None:
-        self._s.clients[row.id] = Client(row.id, last_node=row.last_node)
+        self._s.clients[row.id] = Client(row.id, last_node=row.last_node, keeps=row.keeps)
 
     def _on_function(self, row: rows.FunctionRow) -> None:
         function = Function(row.digest, row.payload, set(row.declared_by), row.users)
@@ -141,6 +142,7 @@ class Restorer:
             culprit=row.culprit,
             holds=row.holds,
             released=row.released,
+            spans=row.spans,
         )
         self._belongs_to_its_client(row.id)
 
@@ -200,7 +202,7 @@ class Restorer:
         return condition
 
     def _belongs_to_its_client(self, node: TaskId) -> None:
-        """A client that has left has let go of its nodes."""
+        """A client that has left has let go of its nodes, or left them behind."""
         client = self._s.clients.get(client_of(node))
         if client is not None:
             client.nodes.add(node)
@@ -252,6 +254,12 @@ class Restorer:
     def _on_recalls(self, row: rows.RecallsRow) -> None:
         standing = Standing(row.idle, row.queued, row.looked_to)
         self._s.recalls.put_back(standing, self._s.engines)
+
+    def _on_kept(self, row: rows.KeptRow) -> None:
+        for node in row.nodes:
+            if node not in self._s.tasks and node not in self._s.groups:
+                raise LookupError(node)
+            self._s.kept[node] = None
 
     def _on_end(self, row: rows.EndRow) -> None:
         s, header = self._s, self._header

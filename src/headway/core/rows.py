@@ -22,7 +22,7 @@ from headway.core.statistics import Counters
 from headway.core.timers import Timer
 from headway.errors import ReplayError
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 
 #: In the place of a condition's number: the edge leads to a group.
 GROUP = 255
@@ -48,6 +48,7 @@ class ClientRow(Struct, array_like=True, frozen=True, tag=1):
 
     id: ClientId
     last_node: int
+    keeps: bool
 
 
 class FunctionRow(Struct, array_like=True, frozen=True, tag=2):
@@ -87,6 +88,7 @@ class GroupRow(Struct, array_like=True, frozen=True, tag=4):
     culprit: TaskId | None
     holds: int
     released: bool
+    spans: list[tuple[TaskId, int]]
 
 
 class OptionsRow(Struct, array_like=True, frozen=True, tag=5):
@@ -191,6 +193,13 @@ class RecallsRow(Struct, array_like=True, frozen=True, tag=12):
     looked_to: list[tuple[EngineId, int]]
 
 
+class KeptRow(Struct, array_like=True, frozen=True, tag=14):
+    """What has ended of clients that left it behind, the oldest first; a long list takes several
+    rows."""
+
+    nodes: list[TaskId]
+
+
 class EndRow(Struct, array_like=True, frozen=True, tag=13):
     """Nothing comes after this."""
 
@@ -209,6 +218,7 @@ Row: TypeAlias = (
     | QueueRow
     | TimersRow
     | RecallsRow
+    | KeptRow
     | EndRow
 )
 

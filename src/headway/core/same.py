@@ -79,6 +79,7 @@ def _of_the_whole(s: Scheduler) -> Iterator[tuple[str, Any]]:
     yield "tickets", (s.lanes.front, s.lanes.back)
     yield "timers", s.timers.armed()
     yield "recalls", s.recalls.standing()
+    yield "kept", list(s.kept)
     yield "engines expected", s.lanes.expected
     yield "the most that an engine may have had", s.load_max
     lanes = sorted((lane for lane in s.lanes if lane.count), key=Lane.order_key)

@@ -57,6 +57,7 @@ class Scheduler:
         self.engines = life.engines
         self.clients = life.clients
         self.functions = life.functions
+        self.kept = life.kept
         self.lanes = life.lanes
         self.timers = life.timers
         self.recalls = life.recalls
@@ -155,6 +156,26 @@ class Scheduler:
                 out.append(Deliver(client, task_id, TaskState.LOST, None, None, problem))
             elif task.state in FINAL_STATES:
                 out.append(delivery(task))
+
+    def watch(self, client: ClientId, nodes: Iterable[TaskId], out: Commands) -> list[TaskId]:
+        """Tell `client` how those of `nodes` ended that have ended, whoever submitted them.
+
+        One that is not known is LOST to it. Returns the others: the end of each will be a Deliver,
+        which the shell passes on to who watches it. This changes nothing in the scheduler.
+        """
+        open_ = []
+        for task_id in nodes:
+            task = self.tasks.get(task_id)
+            if task is None:
+                problem = words.unknown(task_id)
+                out.append(Deliver(client, task_id, TaskState.LOST, None, None, problem))
+            elif task.state in FINAL_STATES:
+                told = delivery(task)
+                told.client = client
+                out.append(told)
+            else:
+                open_.append(task_id)
+        return open_
 
     def set_hwm(self, hwm: int | str) -> None:
         """Another `hwm` from now on; what engines have already stays there. Then call `place`."""

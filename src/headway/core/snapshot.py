@@ -103,14 +103,14 @@ def _header(s: Scheduler) -> rows.HeaderRow:
 
 def _rows(s: Scheduler) -> Iterator[_Sized]:
     for client in s.clients.values():
-        yield rows.ClientRow(client.id, client.last_node), _ROW_BYTES
+        yield rows.ClientRow(client.id, client.last_node, client.keeps), _ROW_BYTES
     for function in s.functions:
         declared_by = sorted(function.declared_by)
         row = rows.FunctionRow(function.digest, function.payload, declared_by, function.users)
         yield row, _ROW_BYTES + len(function.payload)
     yield from _engine_rows(s)
     for group in s.groups.values():
-        yield _group_row(group), _ROW_BYTES
+        yield _group_row(group), _ROW_BYTES + 2 * _ID_BYTES * len(group.spans)
     yield from _task_rows(s)
     yield from _edge_rows(s)
     yield from _queue_rows(s)
@@ -123,6 +123,8 @@ def _rows(s: Scheduler) -> Iterator[_Sized]:
         yield rows.RecallsRow([], queued, []), 2 * _ID_BYTES * len(queued)
     for looked_to in _cut(standing.looked_to):
         yield rows.RecallsRow([], [], looked_to), 2 * _ID_BYTES * len(looked_to)
+    for kept in _cut(s.kept):
+        yield rows.KeptRow(kept), _ID_BYTES * len(kept)
 
 
 def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
@@ -159,6 +161,7 @@ def _group_row(g: Group) -> rows.GroupRow:
         culprit=g.culprit,
         holds=g.holds,
         released=g.released,
+        spans=list(g.spans),
     )
 
 

@@ -49,6 +49,10 @@ class Timers(Generic[Kind]):
         """Whether the timer is set."""
         return (task, timer) in self._armed
 
+    def at_s(self, task: int, timer: Kind) -> float | None:
+        """For when the timer is set; None if it is not."""
+        return self._armed.get((task, timer))
+
     def next_s(self) -> float | None:
         """When the next timer is due, None if none is set."""
         heap, armed = self._heap, self._armed

@@ -31,6 +31,9 @@ from headway.core.problems import (
 )
 from headway.core.records import Condition, Engine, Group, Task
 
+#: The error of a shell task, whose message is the whole story.
+_COMMAND_FAILED = "headway.errors.CommandFailed"
+
 _ON_WORDS = {1: "succeed", 2: "fail", 3: "end"}
 
 
@@ -95,6 +98,9 @@ def raised(task: Task, error: ErrorInfo | None) -> str:
     if error is None or not error.types:
         return f"task {name_of(task)} raised"
     kind = error.types[0].removeprefix("builtins.")
+    if kind == _COMMAND_FAILED:
+        # Of a command all is told, which is little: what it said last is the traceback it has.
+        return f"task {name_of(task)} failed: {error.message}"
     first_line = error.message.split("\n", 1)[0]
     return f"task {name_of(task)} raised {kind}: {first_line}"
 
@@ -109,7 +115,8 @@ def unknown(task_id: TaskId) -> Problem:
     return Problem(
         KIND_LOST,
         f"task {format_task_id(task_id)} is not known to the scheduler (any more): it was never "
-        f"submitted by this client, or it was forgotten, as its future was gone",
+        f"submitted by this client, or it was forgotten, as its future was gone and too many "
+        f"have ended since",
     )
 
 

@@ -220,6 +220,9 @@ class Nanny:
             self._patience.on_message(message, now_s)
             if isinstance(message, m.StopEngine):
                 self._supervisor.stop_engine(message.token, message.reason, message.restart, now_s)
+            elif isinstance(message, m.StartEngines):
+                for _ in range(message.count):
+                    self._supervisor.start(now_s)
             elif isinstance(message, m.InterruptTasks):
                 self._supervisor.stop_tasks(message.token, message.tasks)
             elif isinstance(message, m.Bye):

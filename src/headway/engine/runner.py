@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from headway import current
 from headway.core.events import OVERRAN, RAISED, RAN, REFUSED, STOPPED, Outcome, format_task_id
 from headway.engine import descendants
 from headway.engine.status import INTERRUPT_OVERRAN
@@ -88,7 +89,8 @@ class Runner:
         """
         assignment, function = item
         gate = self._gate
-        self._output.task = task = assignment.task
+        self._output.task = task = current.task = assignment.task
+        current.attempt = assignment.attempt
         started_at_s = time.time()
         if assignment.run_timeout_s is None:
             self._status.begin(task, started_at_s)
@@ -132,6 +134,7 @@ class Runner:
         del error  # its traceback holds this frame: a cycle that would keep the arguments
         self._status.end()
         self._output.task = None
+        current.task = 0
         return outcome
 
     def _begin_limited(self, assignment: Assignment, started_at_s: float) -> None:

@@ -29,8 +29,18 @@ from headway.wire.messages import VERSION
 CONNECTION_FILE = "connection.json"
 SOCKET_FILE = "controller.sock"
 JOURNAL_FILE = "journal.db"
+#: Where shell tasks write what they print, each into files of its own; and how these end.
+LOGS_DIR = "logs"
+LOG_SUFFIXES = (".out", ".err")
 _OWNER_FILE = "owner.pid"
-_OUR_FILES = (CONNECTION_FILE, "*.sock", "*.status", "*.log", f"{JOURNAL_FILE}*")
+_OUR_FILES = (
+    CONNECTION_FILE,
+    "*.sock",
+    "*.status",
+    "*.log",
+    f"{JOURNAL_FILE}*",
+    *(f"{LOGS_DIR}/*{suffix}" for suffix in LOG_SUFFIXES),
+)
 
 #: Bytes of a Unix socket's path, without the NUL: 107 on Linux, 103 on macOS and the BSDs.
 SOCKET_PATH_BYTES_MAX = 103
@@ -60,6 +70,8 @@ class ConnectionInfo:
     version: int = VERSION
     #: The controller's, on its own host.
     pid: int = 0
+    #: It belongs to a program, and ends with it. A file that does not say so is of one that stays.
+    embedded: bool = False
 
 
 #: The types of a connection file's values. `version` is looked at first.
@@ -121,7 +133,8 @@ def read_connection_file(path: str | os.PathLike[str]) -> ConnectionInfo:
             f"{path} is not a connection file: it holds a JSON {type(facts).__name__}, no object"
         )
     _check_facts(path, facts)
-    info = ConnectionInfo(**{name: facts[name] for name in _FIELD_TYPES})
+    known = {name: facts[name] for name in _FIELD_TYPES}
+    info = ConnectionInfo(**known, embedded=facts.get("embedded") is True)
     _check_address(path, info)
     return info
 
@@ -227,6 +240,33 @@ def _existing_clusters() -> str:
     if names:
         return f"the clusters of this user on this host are: {', '.join(names)}"
     return "no cluster of this user runs on this host: start one with `headway start`"
+
+
+def running_clusters() -> dict[str, ConnectionInfo]:
+    """The clusters of this user on this host that run now, by name.
+
+    Raises:
+        StartError: a directory in which clusters of this user live is not safe.
+    """
+    found: dict[str, ConnectionInfo] = {}
+    for root in _existing_roots():
+        for file in sorted(root.glob(f"*/{CONNECTION_FILE}")):
+            with contextlib.suppress(ConnectionFileError):  # of another version, or just gone
+                info = read_connection_file(file)
+                if _is_alive(info.pid) and _owner(file.parent) is not None:
+                    found.setdefault(file.parent.name, info)
+    return found
+
+
+def cluster_dir(info: ConnectionInfo) -> Path:
+    """The directory of a cluster on this host; where its controller is on another one, that in
+    which what belongs to it is kept here. It need not exist."""
+    if info.address.startswith("ipc://"):
+        return Path(info.address.removeprefix("ipc://")).parent
+    for root in _existing_roots():
+        if (root / info.cluster).is_dir():
+            return root / info.cluster
+    return runtime_root() / info.cluster
 
 
 # --- directories --------------------------------------------------------------------------------
@@ -401,7 +441,17 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:  # somebody else's, yet alive
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has ended, and is only not buried yet: in a container without an init,
+    nobody buries what was started in the background."""
+    try:
+        text = Path("/proc", str(pid), "stat").read_text(errors="replace")
+    except OSError:  # gone in this very moment, or another system
+        return False
+    return text.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def remove_cluster_dir(path: Path) -> None:
@@ -415,5 +465,6 @@ def remove_cluster_dir(path: Path) -> None:
     for pattern in (*_OUR_FILES, _OWNER_FILE):  # the owner last: cut short, this can be repeated
         for file in path.glob(pattern):
             file.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty, or gone
-        path.rmdir()
+    for directory in (path / LOGS_DIR, path):
+        with contextlib.suppress(OSError):  # not empty, or gone
+            directory.rmdir()

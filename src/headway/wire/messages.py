@@ -9,7 +9,9 @@ What this file must not know: sockets, frames (codec.py), and what any message l
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from headway.core.events import (
     Amount,
@@ -22,6 +24,7 @@ from headway.core.events import (
     TaskId,
     TaskSpec,
 )
+from headway.core.listing import TaskQuery
 from headway.core.problems import Problem
 
 #: Raised with every change of a message or of its meaning.
@@ -144,9 +147,9 @@ class Bye(Struct, tag="bye", frozen=True):
 class Submit(Struct, tag="submit"):
     """A batch of nodes, and the functions that they need and the controller has not seen.
 
-    Submit, Release and Cancel of one client are batches: they count up from 1, are acknowledged
-    (see Accepted), and are sent again, until then, when the connection was lost. `released` are
-    nodes that the client does not need any more once it has submitted these.
+    Submit, Release, Cancel and Keep of one client are batches: they count up from 1, are
+    acknowledged (see Accepted), and are sent again, until then, when the connection was lost.
+    `released` are nodes that the client does not need any more once it has submitted these.
     """
 
     batch: int
@@ -178,6 +181,20 @@ class Cancel(Struct, tag="cancel", frozen=True):
     downstream: bool = False
 
 
+class Keep(Struct, tag="keep", frozen=True):
+    """What this client asked for shall outlive it: see core.events.KeepAsked. A batch, so that a
+    client that has it accepted may leave, in whatever way."""
+
+    batch: int
+
+
+class Watch(Struct, tag="watch", frozen=True):
+    """A client wants to know how these tasks end, whoever submitted them: each is answered by its
+    Result, when it has ended. It is said again by a client that has returned."""
+
+    tasks: list[TaskId]
+
+
 class Resume(Struct, tag="resume", frozen=True):
     """A client has returned, and has not heard how these tasks ended: those that have ended are
     told again, and one that nobody knows any more is LOST."""
@@ -188,14 +205,28 @@ class Resume(Struct, tag="resume", frozen=True):
 class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
-    `what` is one of explain, task, engines, statistics; `node` is the task, where one is meant.
-    Or it is spare, and `node` the number of an engine: the client is about to kill it, and no task
-    is to be charged for that.
+    `what` is one of explain, task, group, tasks, cluster, engines, statistics; `node` is the task
+    or group, where one is meant; `tasks` says which are wanted. Or it is spare, and `node` the
+    number of an engine: the client is about to kill it, and no task is to be charged for that.
     """
 
     number: int
     what: str
     node: TaskId | None = None
+    tasks: TaskQuery | None = None
+
+
+class Order(Struct, tag="order", frozen=True):
+    """What is to be done with engines, answered by an Answer with the same `number`.
+
+    `what` is start (`count` more of them), drain, stop or restart (`engine`). Questions share its
+    numbers; but one whose answer was lost is not sent again, since it would be done again.
+    """
+
+    number: int
+    what: str
+    engine: EngineId | None = None
+    count: Annotated[int, Meta(ge=0, le=10_000)] = 0
 
 
 class Shown(Struct, tag="shown", frozen=True):
@@ -211,7 +242,12 @@ class Heard(Struct, tag="heard", frozen=True):
 
 
 class Shutdown(Struct, tag="shutdown", frozen=True):
-    """The owner of an embedded cluster stops it: engines, nanny and controller."""
+    """Stop the cluster: engines, nannies and controller.
+
+    With `keep_tasks`, the controller that takes over its journal goes on with its tasks.
+    """
+
+    keep_tasks: bool = False
 
 
 # --- controller to client -----------------------------------------------------------------------
@@ -404,6 +440,12 @@ class StopEngine(Struct, tag="stop-engine", frozen=True):
     restart: bool = False
 
 
+class StartEngines(Struct, tag="start-engines", frozen=True):
+    """Controller to nanny: start so many more engines."""
+
+    count: int
+
+
 class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
     """Controller to nanny: `tasks` shall not run on that engine, which was told so by StopTasks,
     in the same order. The one that runs is interrupted, and if it goes on, killed with its engine.
@@ -414,9 +456,23 @@ class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
 
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
+ClientBatch = Submit | Release | Cancel | Keep
 Hello = ClientHello | EngineHello | NannyHello
 FromClient = (
-    ClientHello | Submit | Release | Cancel | Resume | Ask | Shown | Heard | Shutdown | Ping | Bye
+    ClientHello
+    | Submit
+    | Release
+    | Cancel
+    | Keep
+    | Watch
+    | Resume
+    | Ask
+    | Order
+    | Shown
+    | Heard
+    | Shutdown
+    | Ping
+    | Bye
 )
 FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
@@ -434,4 +490,4 @@ ToClient = (
     | Bye
 )
 ToEngine = Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack | StopTasks | Ping | Bye
-ToNanny = Welcome | WhoAreYou | Refused | StopEngine | InterruptTasks | Ping | Bye
+ToNanny = Welcome | WhoAreYou | Refused | StopEngine | StartEngines | InterruptTasks | Ping | Bye

@@ -1,4 +1,4 @@
-"""Verbs about a cluster that stays: start."""
+"""Verbs about a cluster that stays: start, stop, status, engines, top."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from headway.cli.app import app, ends_in_words
+from headway.cli.app import EXIT_USAGE, app, ends_in_words
+from headway.cli.verbs.shared import ClusterArgument, ClusterOption, JsonOption
+
+_GOES_ON = "the cluster and its tasks go on"
 
 Durability = Annotated[
     str,
@@ -41,56 +44,69 @@ UnfinishedBytes = Annotated[
 ]
 
 
+Engines = Annotated[
+    int | None,
+    typer.Option("-n", "--engines", min=0, metavar="N", help="So many.", show_default="one a core"),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What clients on this host may call the cluster."),
+]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Serve other hosts too, encrypted: tcp://HOST[:PORT].",
+        show_default="this host's user only",
+    ),
+]
+Connection = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="Where to write the connection file: who can read it may run tasks.",
+        show_default="the cluster's own directory",
+    ),
+]
+Scheme = Annotated[
+    str,
+    typer.Option(
+        metavar="SCHEME",
+        help="leastload, lru, twobin, weighted, plainrandom, or your module:function.",
+    ),
+]
+Hwm = Annotated[
+    str,
+    typer.Option(metavar="N", help="Tasks outstanding on an engine; 0 is no limit."),
+]
+Resource = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
+]
+Daemon = Annotated[
+    bool,
+    typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
+]
+
+
 @app.command()
 def start(
-    engines: Annotated[
-        int | None,
-        typer.Option(
-            "-n", "--engines", min=0, metavar="N", help="So many.", show_default="one a core"
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="What clients on this host may call the cluster."),
-    ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Serve other hosts too, encrypted: tcp://HOST[:PORT].",
-            show_default="this host's user only",
-        ),
-    ] = None,
-    connection: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            dir_okay=False,
-            help="Where to write the connection file: who can read it may run tasks.",
-            show_default="the cluster's own directory",
-        ),
-    ] = None,
-    scheme: Annotated[
-        str,
-        typer.Option(
-            metavar="SCHEME",
-            help="leastload, lru, twobin, weighted, plainrandom, or your module:function.",
-        ),
-    ] = "leastload",
-    hwm: Annotated[
-        str,
-        typer.Option(metavar="N", help="Tasks outstanding on an engine; 0 is no limit."),
-    ] = "auto",
-    resource: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
-    ] = None,
+    engines: Engines = None,
+    name: Name = None,
+    listen: Listen = None,
+    connection: Connection = None,
+    scheme: Scheme = "leastload",
+    hwm: Hwm = "auto",
+    resource: Resource = None,
     durability: Durability = "normal",
     journal: JournalPath = None,
     unfinished_tasks_max: UnfinishedTasks = 4_000_000,
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
+    daemon: Daemon = False,
+    json: JsonOption = False,
 ) -> None:
-    """Start a cluster that stays, in the foreground, until Ctrl-C.
+    """Start a cluster that stays, in the foreground, until Ctrl-C, or with --daemon until stopped.
 
     It prints where its connection file is; programs connect to it with headway.Client(FILE),
     or headway.Client(NAME). If its controller is killed, engines go on, and clients wait: the
@@ -98,7 +114,7 @@ def start(
 
     \b
     Example:
-        headway start -n 4 --name lab --resource gpu=1
+        headway start -n 4 --name lab --resource gpu=1 --daemon
     """
     with ends_in_words():
         from rich.console import Console
@@ -108,4 +124,113 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        run(StartOptions(*cluster, *durable, *limits), Console(highlight=False))
+        options = StartOptions(*cluster, *durable, *limits)
+        if not daemon:
+            run(options, Console(highlight=False))
+            return
+        from headway.cli.daemon import start_daemon
+
+        name, said = start_daemon(options)
+        if json:
+            from headway.cli.show import say_json
+
+            say_json({"cluster": name})
+            return
+        typer.echo("\n".join([*said, f"stop it with:    headway stop {name}", name]))
+
+
+@app.command()
+def stop(
+    name: ClusterArgument = None,
+    cluster: ClusterOption = None,
+    keep_tasks: Annotated[
+        bool,
+        typer.Option(
+            "--keep-tasks",
+            help="The next `headway start` of that name goes on with its tasks; what had begun "
+            "begins anew. Needs a journal, which is there unless --durability off.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Stop a cluster: engines, nannies, controller. Tasks that have not ended are cancelled.
+
+    \b
+    Example:
+        headway stop lab --keep-tasks && headway start --name lab --daemon
+    """
+    with ends_in_words(_GOES_ON, EXIT_USAGE):
+        from headway.cli.steer import stop as run
+
+        run(name or cluster, keep_tasks, json)
+
+
+@app.command()
+def status(
+    name: ClusterArgument = None, cluster: ClusterOption = None, json: JsonOption = False
+) -> None:
+    """Say how a cluster is: its engines, and its tasks by state.
+
+    \b
+    Example:
+        headway status lab
+    """
+    with ends_in_words(_GOES_ON, EXIT_USAGE):
+        from headway.cli.steer import status as run
+
+        run(name or cluster, json)
+
+
+@app.command()
+def engines(
+    action: Annotated[
+        str, typer.Argument(metavar="ACTION", help="list, add, drain, stop or restart.")
+    ] = "list",
+    subject: Annotated[
+        str | None, typer.Argument(metavar="WHICH", help="An engine's id; for add, how many.")
+    ] = None,
+    cluster: ClusterOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List engines; add some; drain, stop or restart one.
+
+    A drained engine takes no more tasks, and gives back what it has not begun. What a stopped or
+    restarted one runs is repeated elsewhere, where it may be.
+
+    \b
+    Example:
+        headway engines
+        headway engines add 2
+        headway engines drain e0
+    """
+    with ends_in_words(_GOES_ON, EXIT_USAGE):
+        from headway.cli.steer import engines as run
+
+        run(cluster, action, subject, json)
+
+
+@app.command()
+def top(
+    cluster: ClusterOption = None,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")
+    ] = 1.0,
+    json: JsonOption = False,
+) -> None:
+    """Watch engines and tasks, until q or Ctrl-C. Where there is no terminal: one look.
+
+    \b
+    Example:
+        headway top --cluster lab
+    """
+    with ends_in_words(_GOES_ON, EXIT_USAGE):
+        from headway.cli import steer, which
+
+        if json:
+            steer.status(cluster, json)
+            return
+        from headway.cli.top import run
+
+        found = which.find(cluster)
+        with which.connect(found) as client:
+            run(client, found, every)
