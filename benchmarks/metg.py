@@ -129,18 +129,19 @@ def curve(
 def threshold(runs: list[Run], efficiency: float = EFFICIENCY) -> tuple[float, float, str]:
     """Grain and duration (µs) at which the efficiency falls to so much, and "", ">" or "<".
 
-    Between the last run above and the first below it, on logarithmic axes.
+    Between the shortest tasks that keep it and the next shorter ones, on logarithmic axes: what a
+    bad moment does to longer ones does not count.
     """
-    ordered = sorted(runs, reverse=True)
-    if ordered[0].efficiency < efficiency:
-        return ordered[0].grain_us, ordered[0].duration_us, ">"
-    for above, below in pairwise(ordered):
-        if below.efficiency < efficiency:
+    ordered = sorted(runs)
+    if ordered[0].efficiency >= efficiency:
+        return ordered[0].grain_us, ordered[0].duration_us, "<"
+    for below, above in pairwise(ordered):
+        if above.efficiency >= efficiency:
             high, low, at = map(math.log, (above.efficiency, below.efficiency, efficiency))
             share = (high - at) / (high - low)
             grain = _between(above.grain_us, below.grain_us, share)
             return grain, _between(above.duration_us, below.duration_us, share), ""
-    return ordered[-1].grain_us, ordered[-1].duration_us, "<"
+    return ordered[-1].grain_us, ordered[-1].duration_us, ">"
 
 
 def _between(first: float, second: float, share: float) -> float:

@@ -65,6 +65,7 @@ def test_metg_is_found_between_the_runs_on_both_sides_of_one_half(load):
     assert bound == ""
     assert 40 < grain < 160
     assert 10 < duration < 100
+    assert metg.threshold([metg.Run(10_000, 20_100, 0.49), *runs]) == (grain, duration, bound)
     assert metg.threshold(runs[:2]) == (160, 100, "<")
     assert metg.threshold([metg.Run(100, 800, 0.1)]) == (800, 100, ">")
 
