@@ -171,6 +171,20 @@ def wait_until_running(made: Cluster, node: str) -> None:
         assert time.monotonic() < deadline_at, made("tasks")
 
 
+def test_a_plain_stop_cancels_also_what_was_left_behind_in_a_journal_that_stays(tmp_path):
+    journal = str(tmp_path / "lab.journal")
+    with cluster("-n", "1", "--journal", journal) as made:
+        node = made.submit("--", "sleep", "1000")
+        waits = made.submit("--after", node, "--on", "done", "--", "true")
+        made("stop")
+
+        made.start("-n", "1", "--journal", journal)
+        assert made.json("wait", node, waits, code=1) == [
+            {"id": each, "state": "cancelled", "why": f"task {each} ({label}) was cancelled"}
+            for each, label in ((node, "sleep 1000"), (waits, "true"))
+        ]
+
+
 def test_without_a_journal_tasks_are_not_kept_and_nothing_is_stopped():
     with cluster("-n", "1", "--durability", "off") as made:
         done = made.run("stop", "--keep-tasks")

@@ -90,6 +90,15 @@ def test_an_array_is_a_group_and_one_edge(lab: Cluster, tmp_path: Path):
     assert "5 5" in lab("logs", array)
 
 
+def test_of_a_long_array_those_are_shown_that_did_not_succeed(lab: Cluster):
+    array = lab.submit("--array", "1-25", "--", "sh", "-c", "test {index} != 7")
+
+    told = lab("wait", array, code=1)
+    assert "25 tasks: 24 succeeded, 1 failed" in told
+    assert len(told.splitlines()) == 3
+    assert len(lab.json("wait", array, code=1)) == 25
+
+
 def test_a_cancel_ends_all_that_a_command_has_started(lab: Cluster, tmp_path: Path):
     node, pids = running_family(lab, tmp_path)
 

@@ -77,8 +77,11 @@ EXAMPLES: list[Any] = [
     ),
     m.Release(2, [1, 2], [DIGEST]),
     m.Cancel(3, [1 << 40 | 1], queued_only=True),
+    m.Keep(4),
+    m.Watch([1 << 40 | 1]),
     m.Resume([1 << 40 | 1]),
     m.Ask(1, "explain", 7),
+    m.Order(2, "start", count=3),
     m.Shown(3),
     m.Heard(100),
     m.Shutdown(),
@@ -113,6 +116,7 @@ EXAMPLES: list[Any] = [
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),
     m.StopEngine("token", "asked", True),
+    m.StartEngines(2),
     m.InterruptTasks("token", [7]),
 ]
 

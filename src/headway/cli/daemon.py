@@ -33,7 +33,7 @@ def start_daemon(options: StartOptions) -> tuple[str, list[str]]:
     Raises:
         StartError: it did not start; the message is its own.
     """
-    text = msgspec.json.encode(asdict(options)).decode()
+    text = msgspec.json.encode(asdict(options), enc_hook=str).decode()
     with subprocess.Popen(
         [sys.executable, "-m", "headway.cli.daemon", text],
         stdin=subprocess.DEVNULL,
@@ -59,7 +59,9 @@ def start_daemon(options: StartOptions) -> tuple[str, list[str]]:
 
 def main() -> int:
     """Returns the exit status: 1 if it did not start, or failed."""
-    options = msgspec.json.decode(sys.argv[1], type=StartOptions)
+    options = msgspec.json.decode(
+        sys.argv[1], type=StartOptions, dec_hook=lambda kind, text: kind(text)
+    )
 
     def on_ready(directory: Path, lines: list[str]) -> None:
         say("\n".join([*lines, f"{_SERVES}{directory.name}"]))

@@ -6,6 +6,7 @@ What this file must not know: how a cluster is found, and what a task runs.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from headway.cli.app import EXIT_FAILED, EXIT_OK, EXIT_TIME_PASSED
 from headway.client import dependency, steering
 from headway.core.listing import SORTS, TaskQuery
 from headway.core.states import TaskState
+
+#: So many rows are shown to people who wait for, or cancel, very many.
+_SHOWN_MAX = 20
 
 #: `open` is all that has not ended.
 _OPEN = [TaskState.WAITING, TaskState.READY, TaskState.ASSIGNED, TaskState.RUNNING]
@@ -94,9 +98,16 @@ def _row(node: str, state: str, why: str) -> dict[str, Any]:
 def _say(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         show.say_json(rows)
-    elif rows:
+        return
+    counts = Counter(row["state"] for row in rows)
+    if len(rows) > _SHOWN_MAX:  # of many, those that matter
+        rows = [row for row in rows if row["state"] != "succeeded"][:_SHOWN_MAX]
+    if rows:
         columns = [(row["id"], row["state"], show.first_line(row["why"])) for row in rows]
         show.console().print(show.table(["id", "state", "why"], columns))
+    if counts.total() > _SHOWN_MAX:
+        parts = ", ".join(f"{count:,} {state}" for state, count in counts.most_common())
+        show.say(f"{counts.total():,} tasks: {parts}")
 
 
 def cancel(

@@ -78,6 +78,7 @@ EVENTS: tuple[type, ...] = (
     ev.Started,
     ev.Abandoned,
     ev.EnginesExpected,
+    ev.CancelAsked,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
 _EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [

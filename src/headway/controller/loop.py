@@ -40,6 +40,7 @@ from headway.core import events as ev
 from headway.core.events import ClientId, EngineId
 from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
+from headway.core.states import FINAL_STATES
 from headway.errors import JournalError, ProtocolError
 from headway.wire import codec
 from headway.wire import messages as m
@@ -505,6 +506,9 @@ class Controller:
         for client, peer in self.peers.clients.items():
             if not self.keeps_tasks or peer is self._stopper:
                 self._books.tell(ev.ClientLeft(client), now)
+        if not self.keeps_tasks:  # a journal that stays would go on with what was left behind
+            left = [t.id for t in self.scheduler.tasks.values() if t.state not in FINAL_STATES]
+            self._books.tell(ev.CancelAsked(ClientId(0), left), now)
         for engine in self.peers.engines:
             # Of what it has, anything may have begun by now.
             end = ev.EngineEnd("was stopped with its cluster", wanted=True)

@@ -216,8 +216,8 @@ def explain_all(s: Scheduler, now: float) -> str:
     )
     for lane in lanes[:_NAMED_MAX]:
         head = lane.head()
-        noun = "task" if lane.count == 1 else "tasks"
-        lines.append(f"{lane.count:,} {noun} ready: {_why_not_placed(s, head)}")
+        count = "1 task" if lane.count == 1 else f"{lane.count:,} tasks"
+        lines.append(f"{count} ready: {_why_not_placed(s, head)}")
     if len(lanes) > _NAMED_MAX:
         rest = sum(lane.count for lane in lanes[_NAMED_MAX:])
         lines.append(f"and {rest:,} more, with {len(lanes) - _NAMED_MAX} other needs")
