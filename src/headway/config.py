@@ -32,6 +32,12 @@ class SchedulerConfig:
     #: behind its current one recalled. Above a round trip, far below a person's patience. inf
     #: where engines can't give tasks back.
     recall_after_s: float = 0.02
+    #: Kept of tasks that have succeeded, so that they can be run again should their large value be
+    #: lost: arguments, small inputs, records. Some 100,000 tasks; beyond, a loss is an error.
+    lineage_bytes_max: int = 256 << 20
+    #: So often a task is run again for a lost value: where nobody can reach the host that keeps
+    #: it, the next one would be lost as well.
+    reruns_max: int = 3
     #: The seed of the random schemes: a run can be told again.
     seed: int = 0
 
@@ -66,6 +72,29 @@ class WireConfig:
     #: And for so long the controller waits for a peer that lost its connection: peers try at
     #: least once a second.
     away_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesConfig:
+    """How large results are kept, and fetched."""
+
+    #: A result above this stays in a store on its host, and a reference travels. Below, two more
+    #: system calls and a file cost more than the copies: see benchmarks in ARCHITECTURE.md.
+    inline_bytes_max: int = 512 * 1024
+    #: A buffer (of an array) from this size on is written from where it is, not copied first.
+    buffer_bytes_min: int = 64 * 1024
+    #: Values are kept in shared memory while at least this part of it is free, by default a
+    #: quarter of the host's memory; then in the temporary directory.
+    memory_free_part: float = 0.5
+    #: A value is fetched in pieces of this size, of which so many are asked for ahead: enough to
+    #: fill a fast network, and little to hold.
+    chunk_bytes: int = 1 << 20
+    chunks_ahead: int = 8
+    #: A store that says nothing for this long is out of reach.
+    fetch_timeout_s: float = 15.0
+    #: So long after the death of an engine its nanny asks which values still count: what the
+    #: engine had sent has been heard by then.
+    stocktaking_after_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
       TaskTimeout               (TimeoutError) `timeout` or `run_timeout` of a task passed
       EngineError               the task's engine ended, and it may not be repeated
       TaskCancelled             (concurrent.futures.CancelledError) the task was cancelled
+      ValueLost                 a large value is gone with the host that kept it
       RemoteError               the task raised something that could not be pickled
       RemoteTraceback           the cause of a task's own exception: its traceback, as text
       SerializationError        (TypeError) a function, argument or result can't be pickled
@@ -58,6 +59,11 @@ class EngineError(HeadwayError):
 
 class TaskCancelled(HeadwayError, concurrent.futures.CancelledError):
     """Raised when the result of a cancelled task is asked for."""
+
+
+class ValueLost(HeadwayError):
+    """Raised when a large value is gone with the host that kept it, or that can't be reached, and
+    its task may not be run again."""
 
 
 class RemoteError(HeadwayError):

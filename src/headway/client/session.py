@@ -137,6 +137,8 @@ class Session(Generic[F]):
         #: Tasks to cancel, each once, in order: who asks again and again costs nothing. Whether
         #: only those that have not begun.
         self._cancelled: dict[TaskId, tuple[bool, bool]] = {}
+        #: Stored values that can't be read, by their tasks, to be told of.
+        self._missed: dict[TaskId, str] = {}
         self._questions: dict[int, _Question] = {}
         self._question = 0
         #: Numbers of the questions that were not sent yet.
@@ -231,6 +233,13 @@ class Session(Generic[F]):
             was_queued_only, was_downstream = cancelled.get(task, (True, False))
             cancelled[task] = (queued_only and was_queued_only, downstream or was_downstream)
 
+    def miss(self, task: TaskId, name: str, again: F) -> F:
+        """Say that the value `name` of a task that succeeded can't be read, and wait for its end
+        anew. Returns who waits for that: `again`, or who did so before."""
+        waiting = self.open.setdefault(task, again)
+        self._missed[task] = name
+        return waiting
+
     def ask(self, what: str, node: TaskId | None, answered: Callable[[m.Answer], None]) -> int:
         """Put a question; `answered` is called once, with the answer. Returns its number."""
         self._question += 1
@@ -245,7 +254,7 @@ class Session(Generic[F]):
     @property
     def has_waiting(self) -> bool:
         """Whether something waits to be sent. Releases alone do not count: they may wait."""
-        return bool(self._asked or self._cancelled or self._unsent_questions)
+        return bool(self._asked or self._cancelled or self._unsent_questions or self._missed)
 
     # --- sending: under the lock ----------------------------------------------------------------
 
@@ -261,7 +270,9 @@ class Session(Generic[F]):
         cancelled, self._cancelled = self._cancelled, {}
         unsent, self._unsent_questions = self._unsent_questions, []
         asked, self._asked = self._asked, []
-        return Taken(asked, cancelled, self._asks(unsent), nodes)
+        missed, self._missed = self._missed, {}
+        told = [m.Missed(task, name) for task, name in missed.items()]
+        return Taken(asked, cancelled, self._asks(unsent), nodes, told)
 
     def _asks(self, numbers: Iterable[int]) -> list[m.Ask]:
         """The questions of these numbers that are still open."""
@@ -304,6 +315,7 @@ class Session(Generic[F]):
                 tasks = wished[start : start + step]
                 out.append(self._naming(m.Cancel(self._batch + 1, tasks, *wish), len(tasks)))
         out.extend((ask, ()) for ask in taken.asks)
+        out.extend((missed, ()) for missed in taken.missed)
         for start in range(0, len(taken.released), step):
             out.append(self._release(taken.released[start : start + step], []))
         return out
@@ -423,6 +435,7 @@ class Taken:
     cancelled: dict[TaskId, tuple[bool, bool]]
     asks: list[m.Ask]
     released: list[TaskId]
+    missed: list[m.Missed]
 
 
 class _BatchWriter:

@@ -120,6 +120,7 @@ class Controller:
             m.Release: self._on_batch,
             m.Cancel: self._on_batch,
             m.Resume: self._on_resume,
+            m.Missed: self._on_missed,
             m.Ask: self._on_ask,
             m.Shown: self._on_shown,
             m.Shutdown: self._on_shutdown,
@@ -129,6 +130,7 @@ class Controller:
             m.Heartbeat: self._on_heartbeat,
             m.EngineDied: self._on_engine_died,
             m.EnginesFailed: self._on_engines_failed,
+            m.Stock: self._on_stock,
             m.Ping: lambda peer, message, now: None,
             m.Bye: self._on_bye,
         }
@@ -308,6 +310,9 @@ class Controller:
     def _on_resume(self, peer: ClientPeer, message: m.Resume, now: float) -> None:
         self.scheduler.redeliver(peer.number, message.tasks, self._books.commands)
 
+    def _on_missed(self, peer: ClientPeer, message: m.Missed, now: float) -> None:
+        self._books.tell(ev.ValueMissed(peer.number, message.task, message.name), now)
+
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
 
@@ -393,6 +398,12 @@ class Controller:
         text = self._outlook.gave_up(peer, message.text)
         if not self._outlook.why_hopeless():
             self._notice(text)
+
+    def _on_stock(self, peer: NannyPeer, message: m.Stock, now: float) -> None:
+        scheduler, store = self.scheduler, ev.StoreId(peer.hello.token)
+        names = scheduler.stored.unneeded(store, message.values, scheduler.tasks)
+        if names:
+            self._outbox.drop_values(store, names)
 
     # --- chores ----------------------------------------------------------------------------------
 

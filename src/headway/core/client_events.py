@@ -53,11 +53,11 @@ class ClientEvents:
         for node in sorted(client.nodes):
             group = self._life.groups.get(node)
             if group is not None:
-                self._release(group)
+                self._release(group, out)
             else:
                 task = self._life.tasks[node]
                 self._cancel(task, out)
-                self._release(task)
+                self._release(task, out)
         self._life.functions.drop(client, sorted(client.functions), out)
 
     def _on_submitted(self, event: ev.Submitted, now: float, out: Commands) -> None:
@@ -127,12 +127,12 @@ class ClientEvents:
             if node is None or node.client != event.client:
                 self._life.counters.invalid += 1
             else:
-                self._release(node)
+                self._release(node, out)
 
-    def _release(self, node: Task | Group) -> None:
+    def _release(self, node: Task | Group, out: Commands) -> None:
         node.released = True
         if not node.holds:
-            self._life.forget_if_free(node)
+            self._life.forget_if_free(node, out)
 
     def _on_remembered(self, event: ev.Remembered, now: float, out: Commands) -> None:
         client = self._life.clients.get(event.client)

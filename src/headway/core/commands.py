@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from headway.core.events import ClientId, EngineId, Payload, TaskId
+from headway.core.events import ClientId, EngineId, StoreId, TaskId, Value
 from headway.core.problems import Problem
 from headway.core.states import TaskState
 
@@ -42,13 +42,14 @@ class StopTask(Struct):
 class Deliver(Struct, gc=False):
     """Tell `client` how a task ended. `payload` is a result, or a pickled exception.
 
+    Once for each task; and again at its end when it was run again, since its value was lost.
     `problem` is None for SUCCEEDED, and for the rest the kind and the text of the error.
     """
 
     client: ClientId
     task: TaskId
     state: TaskState
-    payload: Payload | None
+    payload: Value | None
     engine: EngineId | None
     problem: Problem | None
 
@@ -59,4 +60,11 @@ class DropFunction(Struct):
     digest: bytes
 
 
-Command = Assign | Recall | StopTask | Deliver | DropFunction
+class DropValue(Struct):
+    """Nobody needs this value any more: its store may remove it."""
+
+    store: StoreId
+    name: str
+
+
+Command = Assign | Recall | StopTask | Deliver | DropFunction | DropValue

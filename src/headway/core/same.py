@@ -74,6 +74,8 @@ def _of_the_whole(s: Scheduler) -> Iterator[tuple[str, Any]]:
     """What is no record. Where a fact differs, those after it may be others altogether."""
     yield "config", s.config
     yield "counters", s.counters
+    yield "stored values", (len(s.stored), s.stored.bytes)
+    yield "bytes kept of what may run again", s.lineages.bytes
     yield "stamps", s.stamps
     yield "tickets", (s.lanes.front, s.lanes.back)
     yield "timers", s.timers.armed()

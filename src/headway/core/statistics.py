@@ -31,6 +31,11 @@ class Statistics:
     crashed: int
     recalled: int
     refused: int
+    #: Tasks run again since their value was lost.
+    recomputed: int
+    #: Results that are kept in stores, and their bytes.
+    stored_values: int
+    stored_bytes: int
 
 
 @dataclass(slots=True)
@@ -46,6 +51,7 @@ class Counters:
     crashed: int = 0
     recalled: int = 0
     refused: int = 0
+    recomputed: int = 0
 
     def put_back(self, counted: Counters) -> None:
         """Go on from what was counted before."""
@@ -69,4 +75,7 @@ class Counters:
             crashed=self.crashed,
             recalled=self.recalled,
             refused=self.refused,
+            recomputed=self.recomputed,
+            stored_values=len(scheduler.stored),
+            stored_bytes=scheduler.stored.bytes,
         )

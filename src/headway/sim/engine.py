@@ -110,7 +110,7 @@ class SimEngine:
         script = msgspec.json.decode(cast("bytes", item.assignment.payload), type=Script)
         self.run = _Run(item, script, next(self._runs))
         self.started = item.assignment.task
-        inputs = [bytes(value) for value in item.assignment.inputs or ()]
+        inputs = cast("list[bytes]", item.assignment.inputs or [])
         self.nanny.witness.began(item.assignment, self.token, inputs)
         number = self.run.number
         slowness = self.slowness if self.nanny.network.is_troubled else 1.0
