@@ -34,7 +34,7 @@ from headway.core.ready import Lanes
 from headway.core.recall import Recalls
 from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
-from headway.core.states import FINAL_STATES, TRANSITIONS, Cause, TaskState
+from headway.core.states import TRANSITIONS, Cause, TaskState
 from headway.core.statistics import Counters
 from headway.core.stored import StoredValues
 from headway.core.timers import Timer, Timers
@@ -269,7 +269,7 @@ class Life:
                 for edge in edges:
                     if type(edge) is Group:
                         self._member_ended(edge, task, now, out)
-                    elif edge.task.state not in FINAL_STATES:  # type: ignore[union-attr]
+                    elif edge.upstreams:  # type: ignore[union-attr]
                         assert isinstance(edge, Condition)
                         self.decide(edge, note_end(edge, task, engine), now, out)
             # Not earlier: a dependent that ends in the loop lets go, and might forget it there.
@@ -279,7 +279,7 @@ class Life:
 
     def _member_ended(self, group: Group, member: Task, now: float, out: Commands) -> None:
         for condition, hit in note_member_end(group, member):
-            if condition.task.state not in FINAL_STATES:
+            if condition.upstreams:
                 self.decide(condition, note_group(condition, group, hit), now, out)
         if group.open == 0:
             group.waiting.clear()

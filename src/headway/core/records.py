@@ -116,6 +116,7 @@ class Condition:
     #: Upstreams that have not ended yet, and those that ended as wanted.
     open: int
     hits: int = 0
+    #: Empty once its task has let go of them: then it counts no more, also if that task runs again.
     upstreams: Sequence[Task | Group] = ()
     #: For follow alone: how many of the hits each present engine has, and the most that one has.
     where: dict[EngineId, int] | None = None
