@@ -94,7 +94,7 @@ class ValuesConfig:
     fetch_timeout_s: float = 15.0
     #: So long after the death of an engine its nanny asks which values still count: what the
     #: engine had sent has been heard by then.
-    stocktaking_after_s: float = 5.0
+    stocktaking_after_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
