@@ -78,8 +78,8 @@ class WireConfig:
 class ValuesConfig:
     """How large results are kept, and fetched."""
 
-    #: A result above this stays in a store on its host, and a reference travels. Below, two more
-    #: system calls and a file cost more than the copies: see benchmarks in ARCHITECTURE.md.
+    #: A result above this stays in a store on its host, and a reference travels. At about this
+    #: size a file costs what the copies through the controller do: see ARCHITECTURE.md.
     inline_bytes_max: int = 512 * 1024
     #: A buffer (of an array) from this size on is written from where it is, not copied first.
     buffer_bytes_min: int = 64 * 1024
