@@ -312,7 +312,8 @@ class Tale:
         engine = EngineId(self._engines)
         self._engines += 1
         resources = self._rng.choice([{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.1}])
-        return ev.EngineJoined(engine, resources, f"host-{engine % 2}", 1_000 + engine)
+        host = f"host-{engine % 2}"
+        return ev.EngineJoined(engine, resources, host, 1_000 + engine, ev.StoreId(host))
 
     def _leave(self) -> ev.Event | None:
         engine = self._engine()

@@ -30,8 +30,8 @@ PICKLES = frozenset({"pickle", "cloudpickle", "marshal", "shelve", "dill"})
 SCHEDULING = words(
     """
     scheduler graph ready fair schemes index recall retry timers records explain invariants
-    statistics liveness placement commands stored lineage again downstream replay rows restore
-    snapshot same
+    statistics liveness placement commands stored lineage again beside downstream replay rows
+    restore snapshot same
     """
 )
 

@@ -37,7 +37,7 @@ class StoredValue(Struct, array_like=True, frozen=True, gc=False):
 
     store: StoreId
     name: str
-    size: int
+    size: Annotated[int, Meta(ge=0, le=1 << 60)]
     path: str = ""
     host: str = ""
     address: str = ""

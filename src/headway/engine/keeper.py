@@ -45,6 +45,7 @@ class Keeper:
         self._writer = writer
         self._config = config
         self._frame_bytes_max = frame_bytes_max
+        self._travels_max = min(config.inline_bytes_max, frame_bytes_max)
 
     def read(self, inputs: Sequence[Value]) -> Sequence[bytes | wire_payload.Parts]:
         """The inputs of a task, each as it came, or as parts that lie where they are.
@@ -73,15 +74,14 @@ class Keeper:
             SerializationError: it can't be pickled, or is too large, and there is no room for it.
         """
         config = self._config
-        parts = wire_payload.dump_parts(
+        found = wire_payload.dump_parts(
             result, function_name, config.inline_bytes_max, config.buffer_bytes_min
         )
+        if isinstance(found, bytes) and len(found) <= self._travels_max:
+            return found
+        parts = [found] if isinstance(found, bytes) else found
         size = sum(memoryview(part).nbytes for part in parts)
         why = "this host has no store for it"
-        first = parts[0]
-        assert isinstance(first, bytes)
-        if size <= min(config.inline_bytes_max, self._frame_bytes_max):
-            return first
         if self._writer is not None:
             try:
                 return self._writer.write(value_name(assignment.task, assignment.attempt), parts)
@@ -92,7 +92,8 @@ class Keeper:
                 f"the result of {function_name}: {size:,} bytes when pickled, and at most "
                 f"{self._frame_bytes_max:,} may travel; {why}"
             )
-        payload = first if len(parts) == 1 else wire_payload.dump_result(result, function_name)
+        one_piece = found if isinstance(found, bytes) else None
+        payload = one_piece or wire_payload.dump_result(result, function_name)
         wire_payload.check_size(payload, self._frame_bytes_max, f"the result of {function_name}")
         return payload
 

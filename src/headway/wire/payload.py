@@ -300,8 +300,8 @@ def dump_result(value: Any, function_name: str) -> bytes:
 
 def dump_parts(
     value: Any, function_name: str, inline_bytes_max: int, buffer_bytes_min: int
-) -> Parts:
-    """The result of a task: one part, the pickle, or several if they are above a limit together.
+) -> bytes | Parts:
+    """The result of a task: one pickle, or its parts if they are above a limit together.
 
     Parameters:
         inline_bytes_max: that limit. What is below is one pickle, which is loaded as ever: its
@@ -312,7 +312,7 @@ def dump_parts(
         SerializationError: `value` can't be pickled.
     """
     if value is None or type(value) in _ATOMIC:
-        return [dump_result(value, function_name)]
+        return dump_result(value, function_name)
     buffers: list[memoryview] = []
 
     def take_buffer(buffer: pickle.PickleBuffer) -> bool:
@@ -326,8 +326,10 @@ def dump_parts(
         stream = _dumps(value, take_buffer)
     except Exception as error:
         raise _unpicklable_result(value, function_name, error) from error
-    if buffers and len(stream) + sum(raw.nbytes for raw in buffers) <= inline_bytes_max:
-        return [dump_result(value, function_name)]
+    if not buffers:
+        return stream
+    if len(stream) + sum(raw.nbytes for raw in buffers) <= inline_bytes_max:
+        return dump_result(value, function_name)
     return [stream, *buffers]
 
 
