@@ -11,10 +11,10 @@ What this file must not know: lanes, and why a task is ready.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from itertools import islice
 
 from headway.core.events import EngineId, StoredValue, StoreId
+from headway.core.index import EngineIndex
 from headway.core.records import Engine, Task
 
 #: So many inputs of a task are looked at, and so many engines beside a store: as many as most
@@ -47,7 +47,7 @@ class Beside:
         """Whether it makes a difference where a task runs."""
         return len(self._engines) > 1
 
-    def nearer(self, task: Task, chosen: Engine, room: Container[Engine]) -> Engine:
+    def nearer(self, task: Task, chosen: Engine, room: EngineIndex) -> Engine:
         """The engine for `task`: `chosen` by the scheme, or a better one of those in `room`."""
         store = _store_of_most(task)
         if store is None or store == chosen.store:
