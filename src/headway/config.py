@@ -95,6 +95,8 @@ class ValuesConfig:
     #: So long after the death of an engine its nanny asks which values still count: what the
     #: engine had sent has been heard by then.
     stocktaking_after_s: float = 2.0
+    #: And this often anyway: the controller may have learned of that death later still.
+    stocktaking_every_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Whether a value is needed is for the scheduler to say, which names those that are not (DropValues).
 What it can't name, since nobody told it of them, is found by taking stock: after the death of an
-engine, and whenever the controller was away, it is told all that is there.
+engine, when the controller was away, and now and then, it is told all that is there.
 
 What this file must not know: what is in a value.
 """
@@ -78,6 +78,6 @@ class Storekeeper:
         """What to tell the controller of what is here; None if it is not time for that."""
         if now_s < self._stock_at_s or self._store is None:
             return None
-        self._stock_at_s = NEVER_S
+        self._stock_at_s = now_s + self._config.stocktaking_every_s
         names = self._store.names()
         return m.Stock(names) if names else None

@@ -16,11 +16,12 @@ from msgspec import Struct
 
 from headway.config import WireConfig
 from headway.core import events as ev
-from headway.core.events import EngineEnd, Outcome, TaskId
+from headway.core.events import EngineEnd, Outcome, StoreId, TaskId, Value
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.runner import Function
 from headway.sim.faults import Faults
 from headway.sim.network import Connection, Network
+from headway.sim.stores import Stores
 from headway.sim.world import World
 from headway.wire import codec
 from headway.wire import messages as m
@@ -30,6 +31,8 @@ from headway.wire import messages as m
 _REPORT_S, _REPLACE_S, _NEW_NANNY_S = 0.002, 0.3, 1.0
 #: An outcome waits so long for others.
 _FLUSH_S = 0.001
+#: After the end of an engine, and now and then, its nanny says what is in its store.
+_STOCK_S, _STOCK_AGAIN_S = 2.0, 60.0
 
 
 class Script(Struct):
@@ -39,6 +42,7 @@ class Script(Struct):
     run_s: float
     ends: list[str]
     ignores_stop: bool = False
+    is_large: bool = False
 
 
 class Witness(Protocol):
@@ -110,11 +114,25 @@ class SimEngine:
         script = msgspec.json.decode(cast("bytes", item.assignment.payload), type=Script)
         self.run = _Run(item, script, next(self._runs))
         self.started = item.assignment.task
-        inputs = cast("list[bytes]", item.assignment.inputs or [])
+        values = cast("list[Value]", item.assignment.inputs or [])
+        lost = self.nanny.stores.missing(values)
+        if lost:
+            self._miss_inputs(item, lost)
+            return
+        inputs = [self.nanny.stores.read(value) or b"" for value in values]
         self.nanny.witness.began(item.assignment, self.token, inputs)
         number = self.run.number
         slowness = self.slowness if self.nanny.network.is_troubled else 1.0
         self.world.after(script.run_s * slowness, lambda: self._end_run(number))
+
+    def _miss_inputs(self, item: Assigned, lost: list[str]) -> None:
+        task = item.assignment
+        self.world.say(f"engine {self.token} can't read {', '.join(lost)}")
+        self.run = None
+        error = ev.ErrorInfo([], "lost")
+        outcome = Outcome(task.task, task.attempt, ev.INPUT_LOST, b"", 0.0, 0.0, error, lost)
+        self._add(outcome)
+        self.world.after(0.0, self._begin_next)
 
     @property
     def _is_welcome_once(self) -> bool:
@@ -146,8 +164,13 @@ class SimEngine:
         error = ev.ErrorInfo(["builtins.ValueError"], "no") if how != "ran" else None
         result = f"{task.task}:{task.attempt}:{self.token}".encode() if how == "ran" else b""
         self.nanny.witness.ended(task, self.token, how, result)
+        payload: Value = result
+        if how == "ran" and run.script.is_large:
+            nanny = self.nanny
+            name = ev.value_name(task.task, task.attempt)
+            payload = nanny.stores.keep(nanny.store, name, result)
         self.run = None
-        self._add(Outcome(task.task, task.attempt, statuses[how], result, 0.0, 0.001, error))
+        self._add(Outcome(task.task, task.attempt, statuses[how], payload, 0.0, 0.001, error))
         self._begin_next()
 
     def _add(self, outcome: Outcome) -> None:
@@ -265,9 +288,11 @@ class SimNanny:
         engines: int,
         resources: dict[str, float],
         witness: Witness,
+        stores: Stores,
     ) -> None:
         self.world = world
         self.network = network
+        self.stores = stores
         self.faults = faults
         self.host = host
         self.resources = resources
@@ -284,6 +309,7 @@ class SimNanny:
 
     def _begin(self) -> None:
         self.token = f"{self.host}.{next(self._lives)}"
+        self._is_stock_due = False
         self.is_dead = False
         self._cluster = ""
         self._nth = 0
@@ -293,12 +319,18 @@ class SimNanny:
             self.network, f"nanny-{self.token}".encode(), self._hear, self._lost, self._hello
         )
 
+    @property
+    def store(self) -> StoreId:
+        """What its store is called."""
+        return StoreId(self.token)
+
     def die(self, why: str) -> None:
         """Its process ends, and its engines with it; somebody starts another."""
         if self.is_dead:
             return
         self.world.say(f"nanny {self.token} ends: {why}")
         self.is_dead = True
+        self.stores.end(self.store)
         self.connection.close()
         for engine in list(self.engines.values()):
             engine.die("its nanny ended")  # which tells nobody
@@ -324,6 +356,7 @@ class SimNanny:
         def report() -> None:
             if self.token == life and not self.is_dead:
                 del self.engines[engine.token]
+                self.world.after(_STOCK_S, self._take_stock)
                 self._died.append(died)
                 if self._is_welcome:
                     self.connection.send(codec.encode(died))
@@ -341,6 +374,9 @@ class SimNanny:
         )  # fmt: skip
         self.connection.send(codec.encode(hello))
 
+    def _take_stock(self) -> None:
+        self._is_stock_due = True
+
     def _lost(self) -> None:
         self._is_welcome = False
 
@@ -354,6 +390,10 @@ class SimNanny:
             if not e.is_dead
         ]
         self.connection.send(codec.encode(m.Heartbeat(vitals)))
+        if self._is_stock_due:
+            self._is_stock_due = False
+            self.world.after(_STOCK_AGAIN_S, self._take_stock)
+            self.connection.send(codec.encode(m.Stock(self.stores.names(self.store))))
 
     def _hear(self, frames: list[bytes]) -> None:
         if self.is_dead:
@@ -362,7 +402,7 @@ class SimNanny:
         if isinstance(message, m.Welcome):
             if message.nth == self._nth:
                 is_first, self._cluster = not self._cluster, message.cluster
-                self._is_welcome = True
+                self._is_welcome = self._is_stock_due = True
                 for _ in range(self._wanted if is_first else 0):
                     self._start_engine()
         elif isinstance(message, m.Refused):
@@ -373,3 +413,5 @@ class SimNanny:
             engine = self.engines.get(message.token)
             if engine is not None and not engine.is_dead:
                 engine.die(message.reason, wanted=True)
+        elif isinstance(message, m.DropValues):
+            self.stores.drop(self.store, message.values)
