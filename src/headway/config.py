@@ -90,6 +90,9 @@ class ValuesConfig:
     #: fill a fast network, and little to hold.
     chunk_bytes: int = 1 << 20
     chunks_ahead: int = 8
+    #: What an engine keeps of values that it has fetched from other hosts, for its next tasks:
+    #: those of one `map` often share an input.
+    fetched_bytes_max: int = 256 << 20
     #: A store that says nothing for this long is out of reach.
     fetch_timeout_s: float = 15.0
     #: So long after the death of an engine its nanny asks which values still count: what the

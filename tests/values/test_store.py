@@ -196,3 +196,15 @@ def test_a_value_whose_own_store_has_it_no_more_is_not_fetched(store):
     value = replace_path(write(store, address="ipc:///nobody/listens"))
     with pytest.raises(ValueLost, match="is gone from"):
         Reader(tcp_info(), CONFIG, WireConfig(), own_store="token").read(value)
+
+
+def test_what_was_fetched_is_kept_for_the_next_task_up_to_a_bound(served, store):
+    server, info, value = served
+    other = replace_path(write(store, "1-2.1", server.address, server.key))
+    reader = Reader(info, CONFIG, WireConfig(), kept_bytes_max=value.size + 1)
+    reader.read(value)
+    store.remove(value.name)
+    assert bytes(reader.read(value)[0]) == b"the pickle"
+    reader.read(other)
+    with pytest.raises(ValueLost):
+        reader.read(value)

@@ -274,9 +274,11 @@ class Outbox:
                 start += 1
                 payload: Value | int | None = d.payload
                 size += _RESULT_BYTES
-                if d.payload is not None:
-                    size += _size_of(d.payload)
-                    payload = batch.place_value(d.payload)
+                if type(payload) is bytes:
+                    size += len(payload)
+                    payload = batch.place(payload)
+                elif payload is not None:
+                    size += _STORED_BYTES
                 if d.problem is not None:  # a text may have the last lines of several engines
                     size += len(d.problem.text) + len(d.problem.root_text)
                 results.append(m.Result(d.task, d.state, payload, d.engine, d.problem))

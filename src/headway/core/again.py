@@ -57,8 +57,9 @@ class Again:
         """An engine can't read some inputs of `task`, which did not begin."""
         life = self._life
         life.propagate(now, out)  # of the same batch: who ended in it counts as ended from here on
+        names = outcome.lost or ()
         needed = list(inputs_of(task))
-        lost = [node for node in needed if node.state is SUCCEEDED and _is_lost(node, outcome.lost)]
+        lost = [node for node in needed if node.state is SUCCEEDED and _is_lost(node, names)]
         missing = [node for node in needed if node in lost or node.state is not SUCCEEDED]
         if task.cancelled or not missing:  # made again meanwhile: it is sent what is there now
             life.take_back(task, Cause.RETURNED, now, out)

@@ -220,7 +220,7 @@ class Outcome(Struct, array_like=True):
     started_at_s: float = 0.0
     run_s: float = 0.0
     error: ErrorInfo | None = None
-    lost: list[str] = []
+    lost: list[str] | None = None
 
 
 class EngineEnd(Struct, array_like=True, frozen=True):

@@ -227,13 +227,19 @@ class Life:
             self._leave_client(node)
             return
         assert isinstance(node, Task)
+        if node.lineage is None and type(node.result) is not StoredValue:
+            if node.dependents is None:  # else they have not heard of its end yet
+                del self.tasks[node.id]
+                self.counters.by_state[node.state] -= 1
+                self._leave_client(node)
+            return
         free = [node]
         while free:  # not by recursion: one that was kept for many steps lets go of them all
             free += self._forget_task(free.pop(), out)
 
     def _forget_task(self, task: Task, out: Commands) -> list[Task]:
-        """Forget a task that has ended, which neither its client nor any condition needs; and say
-        for whom the same may be true by that."""
+        """Forget a task with a stored value, or one that is kept or held; and say for whom the same
+        may be true by that."""
         if task.dependents is not None or task.id not in self.tasks:
             return []  # its dependents have not heard of its end yet; or it is forgotten
         if is_held(task):

@@ -109,7 +109,13 @@ class EngineProcess:
         self._poll = select.poll()
         store, values = options.store, ValuesConfig()
         keeper = Keeper(
-            Reader(info, values, wire, store.store if store is not None else ""),
+            Reader(
+                info,
+                values,
+                wire,
+                own_store=store.store if store is not None else "",
+                kept_bytes_max=values.fetched_bytes_max,
+            ),
             Writer(store, options.token, values) if store is not None else None,
             values,
             wire.frame_bytes_max,

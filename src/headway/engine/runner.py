@@ -124,7 +124,9 @@ class Runner:
                 args, kwargs = wire_payload.load_arguments(
                     cast("bytes", assignment.payload), inputs
                 )
-                result = self._keeper.dump(call(*args, **kwargs), assignment, function.name)
+                value = call(*args, **kwargs)
+                if value is not None:
+                    result = self._keeper.dump(value, assignment, function.name)
             finally:
                 gate.leave()
         except BaseException as raised:

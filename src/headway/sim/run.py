@@ -40,7 +40,7 @@ _CHECK_EVERY = 10
 #: From this seed on, results are large now and then: a store keeps them, and may lose them.
 LARGE_FROM = 1_000_000
 #: How often somebody removes values, in a second; and a client looks at a result after so long.
-_LOSSES, _READ_AFTER_S = 0.5, 2.0
+_LOSSES, _READ_AFTER_S = 2.0, 2.0
 #: How the attempts at a task end, one after the other: most tasks just run.
 _ENDS = ("ran", "ran", "ran", "raised", "raised ran", "crash ran", "crash", "refused ran")
 

@@ -1,8 +1,9 @@
 """Reading a stored value: where it lies, on its own host; else fetched from its store.
 
 Whether a value's host is ours is not asked: a file that is at its path, is ours and has its name in
-it, is it, wherever that file system comes from. What is fetched goes into memory of its own, once:
-nothing passes through the controller.
+it, is it, wherever that file system comes from. What is fetched goes into memory of its own, once,
+and never through the controller. An engine keeps the last ones, within a bound: the tasks of one
+`map` often share an input.
 
 What this file must not know: what is in a pickle, tasks, futures.
 """
@@ -10,8 +11,9 @@ What this file must not know: what is in a pickle, tasks, futures.
 from __future__ import annotations
 
 import mmap
+import threading
 import uuid
-from collections import deque
+from collections import OrderedDict, deque
 
 import zmq
 
@@ -29,15 +31,25 @@ class Reader:
     Parameters:
         info: the cluster's, whose keys open its stores.
         own_store: the one of this very host, of which nothing need be fetched; "" if there is none.
+        kept_bytes_max: what is kept of values that were fetched, the last ones, to be read again.
     """
 
     def __init__(
-        self, info: ConnectionInfo, config: ValuesConfig, wire: WireConfig, own_store: str = ""
+        self,
+        info: ConnectionInfo,
+        config: ValuesConfig,
+        wire: WireConfig,
+        own_store: str = "",
+        kept_bytes_max: int = 0,
     ) -> None:
         self._info = info
         self._config = config
         self._wire = wire
         self._own_store = own_store
+        self._kept_bytes_max = kept_bytes_max
+        self._kept: OrderedDict[tuple[str, str], memoryview] = OrderedDict()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
 
     def read(self, value: StoredValue) -> list[memoryview]:
         """The pickle of `value`, and its buffers. Nobody can write to them.
@@ -45,7 +57,28 @@ class Reader:
         Raises:
             ValueLost: it is nowhere, damaged, or can't be reached; the message says which.
         """
-        return take_apart(value.name, self.map_here(value) or self._fetch(value))
+        data = self._find_kept(value) or self.map_here(value)
+        if data is None:
+            data = self._fetch(value)
+            self._keep(value, data)
+        return take_apart(value.name, data)
+
+    def _find_kept(self, value: StoredValue) -> memoryview | None:
+        with self._lock:
+            data = self._kept.get((value.store, value.name))
+            if data is not None:
+                self._kept.move_to_end((value.store, value.name))
+            return data
+
+    def _keep(self, value: StoredValue, data: memoryview) -> None:
+        if data.nbytes > self._kept_bytes_max:
+            return
+        with self._lock:
+            if self._kept.setdefault((value.store, value.name), data) is data:
+                self._kept_bytes += data.nbytes
+            while self._kept_bytes > self._kept_bytes_max:
+                _, dropped = self._kept.popitem(last=False)
+                self._kept_bytes -= dropped.nbytes
 
     def map_here(self, value: StoredValue) -> memoryview | None:
         """The file of `value`, if it can be read in place; None if it is not on this host.
