@@ -4,6 +4,7 @@ error says why not."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -155,6 +156,34 @@ def test_a_lost_value_is_made_again_for_the_task_that_needs_it_and_for_the_clien
     path_of(other).unlink()
     assert other.result(timeout=60)[1] == 1.0
     assert runs.read_text() == "xxxx"
+
+
+def held_up(nbytes: int, runs: str, gate: str) -> numpy.ndarray:
+    """The same; from the second run on it waits for somebody to open the gate."""
+    if os.path.exists(runs):
+        wait_until(lambda: os.path.exists(gate), "the gate to open")
+    return noted(nbytes, runs)
+
+
+def test_who_waits_for_a_lost_value_waits_no_longer_than_it_may(client, tmp_path):
+    gate = tmp_path / "gate"
+    future = client.submit(held_up, SMALL, str(tmp_path / "runs"), str(gate))
+    path_of(future).unlink()
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0.1)
+    gate.touch()
+    assert future.result(timeout=60)[1] == 1.0
+
+
+def test_a_large_value_can_be_awaited_also_if_it_is_lost(client):
+    future = client.submit(numbers, SMALL)
+    path_of(future).unlink()
+
+    async def wait():
+        return await future
+
+    assert asyncio.run(wait())[1] == 1.0
 
 
 def test_a_lost_value_of_a_task_that_may_run_once_at_most_is_an_error_that_says_so(client):

@@ -23,6 +23,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -220,7 +221,7 @@ class Future(concurrent.futures.Future[T]):
         if timeout is not None:  # checked also when there is nothing left to wait for
             timeout = options.wait_s(timeout)
         if self._state not in _DONE:
-            self._wait(timeout)
+            timeout = self._wait(timeout)
         if not self._is_loaded:
             self._load(timeout)
         if self._exception is not None:
@@ -240,7 +241,7 @@ class Future(concurrent.futures.Future[T]):
         if timeout is not None:
             timeout = options.wait_s(timeout)
         if self._state not in _DONE:
-            self._wait(timeout)
+            timeout = self._wait(timeout)
         if not self._is_loaded:
             self._load(timeout)
         if self.cancelled() and self._exception is not None:
@@ -265,6 +266,10 @@ class Future(concurrent.futures.Future[T]):
             except asyncio.CancelledError:
                 self.cancel()
                 raise
+        if self._end is not None and isinstance(self._end.payload, StoredValue):
+            # To fetch it may take long, and to have it made again longer still.
+            loop = asyncio.get_running_loop()
+            yield from loop.run_in_executor(None, self._load, None).__await__()
         return self.result()
 
     # --- inside ---------------------------------------------------------------------------------
@@ -305,8 +310,14 @@ class Future(concurrent.futures.Future[T]):
             except BaseException:  # as in concurrent.futures; and no SystemExit ends the io thread
                 _log.exception("a callback of %r raised", self)
 
-    def _wait(self, timeout_s: float | None) -> None:
+    def _wait(self, timeout_s: float | None) -> float | None:
+        """Wait for the end of the task; what is left of `timeout_s` then.
+
+        Raises:
+            TimeoutError: the task did not end in that time.
+        """
         self._client._check_may_wait(self)
+        began_s = time.monotonic()
         if timeout_s is not None:
             timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         condition = self._condition
@@ -315,6 +326,7 @@ class Future(concurrent.futures.Future[T]):
                 condition.wait(timeout_s)
             if self._state not in _DONE:
                 raise TimeoutError(f"task {self.id} did not end within {timeout_s:g} s")
+        return None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
 
     def _load(self, timeout_s: float | None) -> None:
         """Make the value or the exception of what came; the same object for all who ask."""
@@ -358,7 +370,7 @@ class Future(concurrent.futures.Future[T]):
             except errors.ValueLost as lost:
                 why = str(lost)
                 break
-            again._wait(timeout_s)
+            timeout_s = again._wait(timeout_s)
             assert again._end is not None
             end = again._end
         problem = Problem(problems.KIND_VALUE_LOST, f"the result of task {self.id} is lost: {why}")
