@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy
@@ -204,8 +205,13 @@ def test_results_can_be_had_when_the_cluster_has_ended():
     assert future.result()[1] == 1.0
 
 
+def sum_up(made: tuple[numpy.ndarray, int]) -> float:
+    return float(made[0].sum())
+
+
 def make_beside(nbytes: int, meeting: str) -> tuple[numpy.ndarray, int]:
     """The same on each of two engines at once."""
+    Path(meeting).mkdir(exist_ok=True)
     Path(meeting, str(os.getpid())).touch()
     wait_until(lambda: len(os.listdir(meeting)) == 2, "the other engine")
     return numbers(nbytes), os.getpid()
@@ -262,6 +268,33 @@ def test_values_survive_their_controller_and_what_was_dropped_meanwhile_is_remov
     assert not paths[0].parent.exists()
 
 
+#: What comes after it does not see the files in shared memory, as on another host.
+HIDE = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/shm && exec "$@"', "sh"]
+
+
+@pytest.fixture
+def hide() -> list[str]:
+    try:
+        subprocess.run([*HIDE, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not hide a directory from a process")
+    return HIDE
+
+
+@contextlib.contextmanager
+def running_cluster(connection: Path, listen: str | None) -> Iterator[None]:
+    command = [*module_command("headway"), "start", "--engines", "1"]
+    command += ["--connection", str(connection), "--durability", "off"]
+    command += ["--listen", listen] if listen else []
+    cluster = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(connection.exists, "the cluster to start")
+        yield
+    finally:
+        cluster.send_signal(signal.SIGINT)
+        cluster.wait(timeout=60)
+
+
 ELSEWHERE = """
 import sys, headway
 from tests.e2e.test_large_values import LARGE, numbers
@@ -273,29 +306,36 @@ with headway.Client(sys.argv[1]) as client:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="makes a view of the file system of its own")
 @pytest.mark.parametrize("listen", [None, "tcp://127.0.0.1"])
-def test_a_client_that_does_not_see_the_file_fetches_the_value(tmp_path, listen):
-    hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/shm && exec "$@"', "sh"]
-    try:
-        subprocess.run([*hide, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user may not hide a directory from a process")
+def test_a_client_that_does_not_see_the_file_fetches_the_value(tmp_path, hide, listen):
     connection = tmp_path / "connection.json"
-    command = [*module_command("headway"), "start", "--engines", "1"]
-    command += ["--connection", str(connection), "--durability", "off"]
-    command += ["--listen", listen] if listen else []
-    cluster = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        wait_until(connection.exists, "the cluster to start")
-        script = textwrap.dedent(ELSEWHERE)
+    with running_cluster(connection, listen):
         told = subprocess.run(
-            [*hide, sys.executable, "-c", script, str(connection)],
+            [*hide, sys.executable, "-c", textwrap.dedent(ELSEWHERE), str(connection)],
             capture_output=True,
             text=True,
             timeout=100,
         )
-        assert told.stdout == "fetched\n", told.stderr
-    finally:
-        cluster.send_signal(signal.SIGINT)
-        cluster.wait(timeout=60)
+    assert told.stdout == "fetched\n", told.stderr
+
+
+def test_an_engine_of_another_host_fetches_its_inputs(tmp_path, hide):
+    connection = tmp_path / "connection.json"
+    with running_cluster(connection, "tcp://127.0.0.1"):
+        command = [*module_command("headway.engine.nanny"), "--connection", str(connection)]
+        command += ["--engines", "1", "--sys-path", json.dumps([str(Path.cwd())])]
+        second = subprocess.Popen([*hide, *command], stdin=subprocess.PIPE)
+        try:
+            with headway.Client(connection) as client:
+                engines = client.wait_for_engines(2)
+                sources = client.map(make_beside, [SMALL] * 2, [str(tmp_path / "met")] * 2)
+                assert {pid for _, pid in client.gather(sources, timeout=60)} == {
+                    engine.pid for engine in engines
+                }
+                for engine in engines:
+                    users = client.options(targets=engine).map(sum_up, sources)
+                    assert client.gather(users, timeout=60) == [sum_up(make_here(SMALL))] * 2
+                assert client.statistics()["recomputed"] == 0
+        finally:
+            second.stdin.close()
+            second.wait(timeout=60)
