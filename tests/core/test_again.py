@@ -8,6 +8,7 @@ import pytest
 from headway.core import events as ev
 from headway.core import problems
 from headway.core.commands import Deliver, DropValue
+from headway.core.explain import explain
 from headway.core.states import TaskState
 from tests.core.env import Env, delivered, placed
 
@@ -101,6 +102,15 @@ def test_a_task_whose_input_is_lost_waits_until_that_was_made_again(env):
     assert delivered(env.finish(user)) == {user: SUCCEEDED}
     assert env.scheduler.statistics().recomputed == 1
     env.quiet()
+
+
+def test_explain_says_that_a_task_runs_again_and_who_waits_for_it(env):
+    source = env.submit()
+    env.store(source)
+    user = env.submit(inputs=[source])
+    env.lose(user, source)
+    assert "its value was lost 1 time" in explain(env.scheduler, source, env.now)
+    assert "open: 1-1" in explain(env.scheduler, user, env.now)
 
 
 def test_an_input_that_was_made_again_meanwhile_is_not_made_once_more(env):
