@@ -32,6 +32,12 @@ class SchedulerConfig:
     #: behind its current one recalled. Above a round trip, far below a person's patience. inf
     #: where engines can't give tasks back.
     recall_after_s: float = 0.02
+    #: Kept of tasks that have succeeded, so that they can be run again should their large value be
+    #: lost: arguments, small inputs, records. Some 100,000 tasks; beyond, a loss is an error.
+    lineage_bytes_max: int = 256 << 20
+    #: So often a task is run again for a lost value: where nobody can reach the host that keeps
+    #: it, the next one would be lost as well.
+    reruns_max: int = 3
     #: The seed of the random schemes: a run can be told again.
     seed: int = 0
     #: So many tasks and groups that have ended are kept of clients that left theirs behind, the
@@ -86,6 +92,34 @@ class AdmissionConfig:
     unfinished_tasks_max: int = 4_000_000
     #: And the bytes of their arguments.
     unfinished_bytes_max: int = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesConfig:
+    """How large results are kept, and fetched."""
+
+    #: A result above this stays in a store on its host, and a reference travels. At about this
+    #: size a file costs what the copies through the controller do: see ARCHITECTURE.md.
+    inline_bytes_max: int = 512 * 1024
+    #: A buffer (of an array) from this size on is written from where it is, not copied first.
+    buffer_bytes_min: int = 64 * 1024
+    #: Values are kept in shared memory while at least this part of it is free, by default a
+    #: quarter of the host's memory; then in the temporary directory.
+    memory_free_part: float = 0.5
+    #: A value is fetched in pieces of this size, of which so many are asked for ahead: enough to
+    #: fill a fast network, and little to hold.
+    chunk_bytes: int = 1 << 20
+    chunks_ahead: int = 8
+    #: What an engine keeps of values that it has fetched from other hosts, for its next tasks:
+    #: those of one `map` often share an input.
+    fetched_bytes_max: int = 256 << 20
+    #: A store that says nothing for this long is out of reach.
+    fetch_timeout_s: float = 15.0
+    #: So long after the death of an engine its nanny asks which values still count: what the
+    #: engine had sent has been heard by then.
+    stocktaking_after_s: float = 2.0
+    #: And this often anyway: the controller may have learned of that death later still.
+    stocktaking_every_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

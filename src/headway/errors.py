@@ -8,6 +8,7 @@
       EngineError               the task's engine ended, and it may not be repeated
       TaskCancelled             (concurrent.futures.CancelledError) the task was cancelled
       CommandFailed             the command of a shell task failed: exit code, or signal
+      ValueLost                 a large value is gone with the host that kept it
       RemoteError               the task raised something that could not be pickled
       RemoteTraceback           the cause of a task's own exception: its traceback, as text
       SerializationError        (TypeError) a function, argument or result can't be pickled
@@ -72,6 +73,11 @@ class CommandFailed(HeadwayError):
         super().__init__(text)
         self.exit_code = exit_code
         self.signal = signal
+
+
+class ValueLost(HeadwayError):
+    """Raised when a large value is gone with the host that kept it, or that can't be reached, and
+    its task may not be run again."""
 
 
 class RemoteError(HeadwayError):

@@ -19,7 +19,7 @@ from typing import Any
 
 from headway.config import SchedulerConfig
 from headway.core import events as ev
-from headway.core import invariants
+from headway.core import invariants, problems
 from headway.core.commands import Assign, Command, Deliver
 from headway.core.events import (
     ClientId,
@@ -88,10 +88,17 @@ class Env:
         invariants.check(self.scheduler)
         for command in out:
             if isinstance(command, Deliver):
-                assert command.task not in self.delivered, f"{command} was told before"
+                again = self.told_again(command)
+                assert again or command.task not in self.delivered, f"{command} was told before"
                 self.delivered[command.task] = command
         self.said = out
         return out
+
+    def told_again(self, end: Deliver) -> bool:
+        """Whether this end may be told twice: its value was missed."""
+        record = self.scheduler.tasks.get(end.task)
+        is_lost = end.problem is not None and end.problem.kind == problems.KIND_VALUE_LOST
+        return is_lost or (record is not None and record.lineage is not None)
 
     def quiet(self) -> None:
         """Asked again, the scheduler has nothing to add, and every invariant holds."""
@@ -187,11 +194,11 @@ class Env:
 
     # --- engines -------------------------------------------------------------------------------
 
-    def engine(self, **resources: float) -> EngineId:
+    def engine(self, *, store: str = "", **resources: float) -> EngineId:
         """One more engine; `said` has what this led to."""
         engine = EngineId(self._engines)
         self._engines += 1
-        self.tell(ev.EngineJoined(engine, resources))
+        self.tell(ev.EngineJoined(engine, resources, store=ev.StoreId(store)))
         return engine
 
     def expect(self, *engines: int) -> list[Command]:
@@ -250,13 +257,14 @@ class Env:
         status: int,
         *,
         attempt: int | None = None,
-        payload: bytes = b"",
+        payload: ev.Value = b"",
         error: ErrorInfo | None = None,
         run_s: float = 0.0,
+        lost: Iterable[str] = (),
     ) -> Outcome:
         """How an attempt at the task ended: the present one, if the test does not say."""
         number = self.task(task).attempt if attempt is None else attempt
-        return Outcome(task, number, status, payload, run_s=run_s, error=error)
+        return Outcome(task, number, status, payload, run_s=run_s, error=error, lost=list(lost))
 
     def start(self, task: TaskId) -> list[Command]:
         """The engine of the task reports that it runs."""
@@ -265,6 +273,25 @@ class Env:
     def finish(self, task: TaskId, payload: bytes = b"result") -> list[Command]:
         """The function returned."""
         return self._report(task, ev.RAN, payload=payload)
+
+    def store(self, task: TaskId, size: int = 1 << 20, store: str = "store") -> list[Command]:
+        """The function returned something large, which is kept in a store."""
+        return self._report(task, ev.RAN, payload=self.value(task, size, store))
+
+    def value(self, task: TaskId, size: int = 1 << 20, store: str = "store") -> ev.StoredValue:
+        """Where the present attempt keeps what it returns."""
+        name = ev.value_name(task, self.task(task).attempt)
+        return ev.StoredValue(ev.StoreId(store), name, size)
+
+    def lose(self, task: TaskId, *upstreams: TaskId) -> list[Command]:
+        """The engine of `task` can't read the values of these."""
+        names = [ev.value_name(node, self.task(node).attempt) for node in upstreams]
+        return self._report(task, ev.INPUT_LOST, lost=names)
+
+    def miss(self, task: TaskId, client: ClientId | None = None) -> list[Command]:
+        """The client can't read the value of its task."""
+        name = ev.value_name(task, self.task(task).attempt)
+        return self.tell(ev.ValueMissed(client or self.me, task, name))
 
     def fail(self, task: TaskId, error: ErrorInfo = ERROR) -> list[Command]:
         """The function raised."""

@@ -132,6 +132,7 @@ class Tale:
             (1, self._client),
             (1, self._declare_or_drop),
             (1, self._late),
+            (2, self._miss),
             (1, self._abandon),
             (1, self._remember),
         ]
@@ -316,7 +317,8 @@ class Tale:
         engine = EngineId(self._engines)
         self._engines += 1
         resources = self._rng.choice([{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.1}])
-        return ev.EngineJoined(engine, resources, f"host-{engine % 2}", 1_000 + engine)
+        host = f"host-{engine % 2}"
+        return ev.EngineJoined(engine, resources, host, 1_000 + engine, ev.StoreId(host))
 
     def _leave(self) -> ev.Event | None:
         engine = self._engine()
@@ -355,7 +357,16 @@ class Tale:
         status = self._rng.choice(STATUSES)
         error = self._rng.choice(ERRORS) if status == ev.RAISED else None
         run_s = self._rng.choice([0.0001, 0.004, 0.3])
-        return ev.Outcome(task.id, task.attempt, status, b"of %d" % task.id, 0.0, run_s, error)
+        lost: list[str] = []
+        stored = [node.result for node in task.inputs or () if _is_stored(node)]
+        if stored and self._once_in(3):
+            status = ev.INPUT_LOST
+            lost = [value.name for value in self._some(stored, 2)]  # type: ignore[union-attr]
+        payload: ev.Value = b"of %d" % task.id
+        if status == ev.RAN and self._once_in(2):
+            name = ev.value_name(task.id, task.attempt)
+            payload = ev.StoredValue(ev.StoreId(f"host-{(task.engine or 0) % 2}"), name, 1 << 20)
+        return ev.Outcome(task.id, task.attempt, status, payload, 0.0, run_s, error, lost)
 
     def _start(self) -> ev.Event | None:
         engine = self._pick([e for e in self.live.engines.values() if e.assigned])
@@ -372,11 +383,23 @@ class Tale:
         task = self._pick(self._tasks(TaskState.WAITING, TaskState.READY))
         return task and ev.LateOutcome(self._outcome(task))
 
+    def _miss(self) -> ev.Event | None:
+        """A client can't read a value: that which is there, or one that was."""
+        task = self._pick([t for t in self.live.tasks.values() if _is_stored(t)])
+        if task is None:
+            return None
+        name = ev.value_name(task.id, task.attempt - self._rng.choice([0, 0, 1]))
+        return ev.ValueMissed(ev.client_of(task.id), task.id, name)
+
     def _abandon(self) -> ev.Event | None:
         task = self._pick([t for t in self.live.tasks.values() if t.state not in FINAL_STATES])
         kind = self._rng.choice([KIND_IMPOSSIBLE, KIND_TIMEOUT])
         attempt = task.attempt if task is not None else 0
         return task and ev.Abandoned(task.id, kind, "the shell says so", attempt)
+
+
+def _is_stored(task: Task) -> bool:
+    return isinstance(task.result, ev.StoredValue)
 
 
 def outcome_of(seed: int) -> str:

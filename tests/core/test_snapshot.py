@@ -380,7 +380,7 @@ def test_a_snapshot_that_lacks_a_part_or_has_one_twice_is_refused(parts: list[Pa
 
 def test_a_part_of_another_snapshot_is_refused(parts: list[Part]):
     tale = Tale(SchedulerConfig(), seed=3)
-    for _ in tale.acts(199):
+    for _ in tale.acts(150):  # the last act alone may change nothing that the header counts
         pass
     others = resized(dump(tale.live))
     for nth in range(1, min(len(parts), len(others))):
@@ -409,7 +409,7 @@ def test_what_does_not_begin_with_a_header_is_refused(parts: list[Part]):
 def test_another_version_is_refused_by_its_number_whatever_else_it_has(parts: list[Part]):
     assert_refused([msgspec.structs.replace(parts[0], version=99)], "of version 99")
     for blob in (msgspec.msgpack.encode([99, "of", {"another": "form"}]), b"\x91\x63"):
-        with pytest.raises(ReplayError, match="of version 99, and this headway reads version 2"):
+        with pytest.raises(ReplayError, match="of version 99, and this headway reads version "):
             unpack(blob)
 
 

@@ -154,7 +154,7 @@ def test_large_arguments_inputs_and_results_travel_as_frames_of_their_own(contro
         return a + b
 
     [engine] = controller.start()
-    large = os.urandom(300_000)
+    large = os.urandom(200_000)
     function, arguments, value = (
         payload.dump_function(join),
         payload.dump_arguments((large, large), {})[0],

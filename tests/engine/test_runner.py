@@ -11,8 +11,10 @@ import time
 import pytest
 
 from headway import errors
+from headway.config import ValuesConfig, WireConfig
 from headway.core import events as ev
 from headway.engine.gate import Gate
+from headway.engine.keeper import Keeper
 from headway.engine.output import Output
 from headway.engine.queue import Assigned
 from headway.engine.runner import Function, Runner
@@ -23,10 +25,20 @@ from headway.engine.status import (
     StatusWriter,
     create_status_file,
 )
+from headway.values.reading import Reader
 from headway.wire import payload
+from headway.wire.endpoint import ConnectionInfo
 from headway.wire.messages import Assignment
 
 BYTES_MAX = 100_000
+
+
+def keeper():
+    """One on a host without a store: everything travels."""
+    config, wire = ValuesConfig(), WireConfig()
+    return Keeper(
+        Reader(ConnectionInfo("c", "ipc:///nowhere"), config, wire), None, config, BYTES_MAX
+    )
 
 
 class Bench:
@@ -41,7 +53,11 @@ class Bench:
         self.gate = Gate(self.status, lambda: self.stops.append(1))
         self.output = Output(lambda: None)
         self.runner = Runner(
-            self.gate, self.output, BYTES_MAX, lambda now, at: self.deadlines.append(at - now)
+            self.gate,
+            self.output,
+            keeper(),
+            BYTES_MAX,
+            lambda now, at: self.deadlines.append(at - now),
         )
 
     def assigned(self, function, *args, task=1, run_timeout_s=None):

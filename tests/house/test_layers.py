@@ -30,7 +30,8 @@ PICKLES = frozenset({"pickle", "cloudpickle", "marshal", "shelve", "dill"})
 SCHEDULING = words(
     """
     scheduler graph ready fair schemes index recall retry timers records explain invariants
-    statistics liveness placement commands downstream replay rows restore snapshot same
+    statistics liveness placement commands stored lineage again beside downstream replay rows
+    restore snapshot same
     """
 )
 
@@ -61,14 +62,15 @@ ROOMS = {
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
     "wire": room("wire core config errors", "msgspec zmq cloudpickle"),
+    "values": room("values core wire config errors", "msgspec zmq", forbidden=PICKLES),
     "controller": room(
-        "controller collector interpreter processes core wire config errors",
+        "controller values collector interpreter processes core wire config errors",
         "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,
     ),
-    "engine": room("engine current interpreter core wire config errors", "msgspec zmq"),
-    "client": room("client interpreter core wire config errors", "msgspec zmq cloudpickle"),
+    "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
+    "client": room("client values interpreter core wire config errors", "msgspec zmq cloudpickle"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",

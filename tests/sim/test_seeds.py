@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from headway.sim.faults import Faults, draw
-from headway.sim.run import run
+from headway.sim.run import LARGE_FROM, run
 
 #: A seed that failed, and what was wrong.
 STORIES = {
@@ -35,6 +35,13 @@ def test_a_seed_that_failed_once_does_not_again(seed: int):
 
 @pytest.mark.parametrize("seed", range(10_000, 10_030))
 def test_a_cluster_in_trouble_loses_nothing_and_drains_once_all_heals(seed: int):
+    assert run(seed).violation == ""
+
+
+@pytest.mark.parametrize("seed", [1_000_118, *range(LARGE_FROM, LARGE_FROM + 25)])
+def test_large_values_that_get_lost_are_made_again_and_none_is_left(seed: int):
+    """1,000,118: a value of an engine whose death the controller heard of after its nanny had taken
+    stock stayed for good."""
     assert run(seed).violation == ""
 
 

@@ -19,6 +19,7 @@ from headway.core.events import (
     ErrorInfo,
     GroupSpec,
     Outcome,
+    StoredValue,
     TaskOptions,
     TaskSpec,
 )
@@ -54,6 +55,7 @@ _OPTIONS = TaskOptions(
     resources={"gpu": 1.0},
     label="naïve ✓",
 )
+_STORED = StoredValue("nanny", "1-1.1", 1 << 30, "/path/to/1-1.1", "here", "tcp://h:1", "k" * 40)
 _CONDITION = ConditionSpec([1, 2], need=1, on=3)
 
 EXAMPLES: list[Any] = [
@@ -80,6 +82,7 @@ EXAMPLES: list[Any] = [
     m.Keep(4),
     m.Watch([1 << 40 | 1]),
     m.Resume([1 << 40 | 1]),
+    m.Missed(1 << 40 | 1, "1-1.1"),
     m.Ask(1, "explain", 7),
     m.Order(2, "start", count=3),
     m.Shown(3),
@@ -90,6 +93,7 @@ EXAMPLES: list[Any] = [
     m.Results(
         [
             m.Result(1, 4, b"value", 3),
+            m.Result(3, 4, _STORED, 3),
             m.Result(2, 5, None, None, Problem("impossible", "why", 1, 1, "no", 1)),
         ]
     ),
@@ -98,7 +102,10 @@ EXAMPLES: list[Any] = [
     m.Notice("engine e1 died", True),
     m.Assigned(
         [DIGEST],
-        [m.Assignment(1, 1, 0, b"args", [b"one", b"two"], 3.0), m.Assignment(2, 1, 0, b"")],
+        [
+            m.Assignment(1, 1, 0, b"args", [b"one", b"two"], 3.0),
+            m.Assignment(2, 1, 0, b"", [_STORED]),
+        ],
         {DIGEST: b"function"},
         [b"old"],
     ),
@@ -108,6 +115,8 @@ EXAMPLES: list[Any] = [
         1,
         [
             Outcome(1, 1, 0, b"value", 1.0, 2.0),
+            Outcome(3, 1, 0, _STORED),
+            Outcome(4, 1, 5, b"", error=ErrorInfo([], "gone"), lost=["1-1.1"]),
             Outcome(2, 1, 1, b"error", 1.0, 2.0, ErrorInfo(["builtins.ValueError"], "no")),
         ],
     ),
@@ -115,6 +124,8 @@ EXAMPLES: list[Any] = [
     m.Heartbeat([m.Vitals("token", 7, 1.5, 1 << 33), m.Vitals("other", None, 0.0, 0)]),
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),
+    m.Stock(["1-1.1"]),
+    m.DropValues(["1-1.1"]),
     m.StopEngine("token", "asked", True),
     m.StartEngines(2),
     m.InterruptTasks("token", [7]),

@@ -5,7 +5,8 @@ whoever else takes those take it too. Three things differ inside, all for speed 
 since a program may hold a million of them:
 - Most futures are never waited for by name, so a future has no condition variable until
   somebody asks for it (`_condition`). All of them share one lock: `_lock`.
-- A result is unpickled by the first thread that asks for it, not by the io thread.
+- A result is unpickled by the first thread that asks for it, not by the io thread. One that did
+  not travel is read by it, or fetched, and is made again if it is lost.
 - The end of a task is kept as the Result that came, until then.
 
 `_lock` is reentrant, for a signal handler or a finalizer may ask for a future at any point.
@@ -18,9 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -28,9 +31,10 @@ from headway import errors
 from headway.client import options
 from headway.client.waking import waker_of
 from headway.core import problems
-from headway.core.events import TaskId, format_engine_id, format_task_id
+from headway.core.events import StoredValue, TaskId, format_engine_id, format_task_id
 from headway.core.problems import Problem
 from headway.core.states import TaskState
+from headway.values.layout import take_apart
 from headway.wire import payload
 from headway.wire.messages import Result
 
@@ -61,12 +65,16 @@ _EXCEPTION_OF: dict[str, type[errors.HeadwayError]] = {
     problems.KIND_RUN_TIMEOUT: errors.TaskTimeout,
     problems.KIND_CANCELLED: errors.TaskCancelled,
     problems.KIND_LOST: errors.EngineError,
+    problems.KIND_VALUE_LOST: errors.ValueLost,
     problems.KIND_TOO_LARGE: errors.SerializationError,
     KIND_CONNECTION: errors.ConnectionLost,
     KIND_PROTOCOL: errors.ProtocolError,
     KIND_START: errors.StartError,
     KIND_INTERNAL: errors.HeadwayError,
 }
+
+#: So often a value that can't be read is asked for again, until `result` gives up.
+_ASKS_MAX = 3
 
 #: Guards the state of every future of this process; see the file's opening.
 _lock = threading.RLock()
@@ -207,14 +215,16 @@ class Future(concurrent.futures.Future[T]):
         Raises:
             TimeoutError: the task did not end within `timeout`.
             headway.errors.HeadwayError: the task did not run to its end; the class says why.
+            headway.errors.ValueLost: it did, but its large value is gone with the host that kept
+                it, and can't be made again.
             Exception: what the task itself raised, with the remote traceback as its cause.
         """
         if timeout is not None:  # checked also when there is nothing left to wait for
             timeout = options.wait_s(timeout)
         if self._state not in _DONE:
-            self._wait(timeout)
+            timeout = self._wait(timeout)
         if not self._is_loaded:
-            self._load()
+            self._load(timeout)
         if self._exception is not None:
             try:
                 raise self._exception
@@ -232,9 +242,9 @@ class Future(concurrent.futures.Future[T]):
         if timeout is not None:
             timeout = options.wait_s(timeout)
         if self._state not in _DONE:
-            self._wait(timeout)
+            timeout = self._wait(timeout)
         if not self._is_loaded:
-            self._load()
+            self._load(timeout)
         if self.cancelled() and self._exception is not None:
             raise self._exception
         return self._exception
@@ -251,6 +261,10 @@ class Future(concurrent.futures.Future[T]):
             except asyncio.CancelledError:
                 self.cancel()
                 raise
+        if self._end is not None and isinstance(self._end.payload, StoredValue):
+            # To fetch it may take long, and to have it made again longer still.
+            loop = asyncio.get_running_loop()
+            yield from loop.run_in_executor(None, self._load, None).__await__()
         return self.result()
 
     # --- inside ---------------------------------------------------------------------------------
@@ -294,8 +308,14 @@ class Future(concurrent.futures.Future[T]):
             except BaseException:  # as in concurrent.futures; and no SystemExit ends the io thread
                 _log.exception("a callback of %r raised", self)
 
-    def _wait(self, timeout_s: float | None) -> None:
+    def _wait(self, timeout_s: float | None) -> float | None:
+        """Wait for the end of the task; what is left of `timeout_s` then.
+
+        Raises:
+            TimeoutError: the task did not end in that time.
+        """
         self._client._check_may_wait(self)
+        began_s = time.monotonic()
         if timeout_s is not None:
             timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         condition = self._condition
@@ -304,8 +324,9 @@ class Future(concurrent.futures.Future[T]):
                 condition.wait(timeout_s)
             if self._state not in _DONE:
                 raise TimeoutError(f"task {self.id} did not end within {timeout_s:g} s")
+        return None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
 
-    def _load(self) -> None:
+    def _load(self, timeout_s: float | None) -> None:
         """Make the value or the exception of what came; the same object for all who ask."""
         end = self._end
         if end is None:  # `set_result` and its like: the value is there
@@ -313,17 +334,71 @@ class Future(concurrent.futures.Future[T]):
                 self._exception = errors.TaskCancelled(f"task {self.id} was cancelled")
             self._is_loaded = True
             return
-        value, exception = _open(end, self.id)
+        if isinstance(end.payload, StoredValue):
+            end, data = self._read(end, timeout_s)
+        else:
+            data = end.payload
+        value, exception = _open(end, data, self.id)
         with _lock:
             if not self._is_loaded:
                 self._result, self._exception = value, exception
                 self._is_loaded = True
+                self._end = end
                 end.payload = None
 
+    def _read(self, end: Result, timeout_s: float | None) -> tuple[Result, Any]:
+        """What is kept of the value elsewhere, and the end of the task that it is of: another one,
+        if the task was run again. If it can't be had, that end says why.
 
-def _open(end: Result, name: str) -> tuple[Any, BaseException | None]:
-    """The value, or the exception, in the end of a task."""
-    data = end.payload
+        Raises:
+            TimeoutError: the task did not run again within `timeout_s`.
+        """
+        link = self._client._link
+        why = ""
+        for _ in range(_ASKS_MAX):
+            value = end.payload
+            if not isinstance(value, StoredValue):
+                return end, value
+            try:
+                return end, link.reader.read(value)
+            except errors.ValueLost as lost:
+                why = str(lost)
+            try:
+                again = link.ask_again(self, value, why)
+            except errors.ValueLost as lost:
+                why = str(lost)
+                break
+            timeout_s = again._wait(timeout_s)
+            assert again._end is not None
+            end = again._end
+        problem = Problem(problems.KIND_VALUE_LOST, f"the result of task {self.id} is lost: {why}")
+        return Result(end.task, TaskState.LOST, None, end.engine, problem), None
+
+    def hold_value(self) -> None:
+        """Let a value that lies on this host be read later, whatever becomes of its store."""
+        end = self._end
+        value = end.payload if end is not None else None
+        if end is not None and isinstance(value, StoredValue) and not self._is_loaded:
+            with contextlib.suppress(errors.ValueLost):
+                data = self._client._link.reader.map_here(value)
+                if data is not None:
+                    end.payload = take_apart(value.name, data)  # type: ignore[assignment]
+
+
+class Again(Future[T]):
+    """Waits for the end of a task that runs again, for the sake of `first`, its future."""
+
+    def __init__(self, first: Future[T]) -> None:
+        super().__init__(first._client)
+        self.node = first.node
+        self.label = first.label
+
+    def __del__(self) -> None:
+        """Nothing: the task is held by its own future."""
+
+
+def _open(end: Result, data: Any, name: str) -> tuple[Any, BaseException | None]:
+    """The value, or the exception, in the payload `data` of the end of a task."""
     if isinstance(data, int):
         return None, errors.ProtocolError(f"the result of task {name} came without its payload")
     if end.problem is None:

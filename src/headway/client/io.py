@@ -34,7 +34,7 @@ from headway.client.futures import (
 from headway.client.line import Line
 from headway.client.printing import Printer
 from headway.client.watch import Watch
-from headway.core.events import TaskId
+from headway.core.events import StoredValue, TaskId
 from headway.core.problems import KIND_CANCELLED, Problem
 from headway.wire import codec
 from headway.wire import messages as m
@@ -341,6 +341,8 @@ class IoThread:
             future = pop(result.task, None)
             if future is not None:
                 ends.append((future, result))
+                if type(result.payload) is StoredValue:
+                    self._link.stored.add(future)
         self._presence.progress()
         settle(ends)
         if message.accepted:
@@ -376,6 +378,7 @@ class IoThread:
     def _tear_down(self, context: zmq.Context[zmq.Socket[bytes]] | None) -> None:
         """Close everything, whatever state it is in; the last thing that the thread does."""
         link = self._link
+        link.hold_values()
         with link.lock:
             was_open = link.refusal is None
             if was_open:

@@ -18,22 +18,31 @@ import os
 import socket as net
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from headway import errors
 from headway.client import forks
 from headway.client.chaos import ChaosThread
-from headway.client.futures import KIND_CONNECTION, Future, exception_of, settle
+from headway.client.futures import KIND_CONNECTION, Again, Future, exception_of, settle
 from headway.client.io import IoThread
 from headway.client.presence import Presence
 from headway.client.session import Function, Session
 from headway.client.spawn import ControllerProcess
-from headway.config import WireConfig
-from headway.core.events import ConditionSpec, EngineId, TaskId, TaskOptions, format_task_id
+from headway.config import ValuesConfig, WireConfig
+from headway.core.events import (
+    ConditionSpec,
+    EngineId,
+    StoredValue,
+    TaskId,
+    TaskOptions,
+    format_task_id,
+)
 from headway.core.listing import TaskQuery
 from headway.core.problems import KIND_CANCELLED, Problem
 from headway.core.states import TaskState
+from headway.values.reading import Reader
 from headway.wire import messages as m
 from headway.wire.endpoint import ConnectionInfo
 
@@ -74,6 +83,9 @@ class Link:
         self.want_output = want_output
         self.timeout_s = timeout_s
         self.session: Session[Future[Any]] = Session(wire)
+        #: Reads what does not travel; and the futures that have such a value, for `hold_values`.
+        self.reader = Reader(info, ValuesConfig(), wire)
+        self.stored: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
         #: Written by the io thread alone.
         self.presence = Presence(info.address, wire.heartbeat_timeout_s)
         #: Reentrant: a signal handler or a finalizer may submit at any point.
@@ -185,6 +197,29 @@ class Link:
             self.check_open()
             self.session.cancel(tasks, queued_only, downstream)
         self._wake()
+
+    def ask_again(self, future: Future[Any], value: StoredValue, why: str) -> Future[Any]:
+        """The value of `future`, which is done, can't be read, for the reason `why`. Returns who
+        waits for its task to have run again.
+
+        Raises:
+            ValueLost: nobody can be asked.
+        """
+        if self.is_io_thread:
+            raise errors.ValueLost(f"{why}. In a callback it can't be waited for to be made again")
+        with self.lock:
+            if self.refusal is not None:
+                raise errors.ValueLost(f"{why}. It can't be made again: {self.refusal.text}")
+            again = self.session.miss(future.node, value.name, Again(future))
+        self._wake()
+        return again
+
+    def hold_values(self) -> None:
+        """The cluster's end is near, and the stores go with it: hold on to what can be read here,
+        so that futures that are done have their results also then."""
+        for future in list(self.stored):
+            future.hold_value()
+        self.stored.clear()
 
     @property
     def is_away(self) -> bool:

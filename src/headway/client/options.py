@@ -37,6 +37,8 @@ class EngineInfo:
 
     `load` is the number of tasks it has, running or queued; `limit` how many it may have (None:
     any number; 0: it is draining), `done` how many it ended, `resources` what it offers.
+    `store_bytes` are those of the large values in the store that it shares with the engines of
+    its nanny.
     """
 
     id: str
@@ -49,6 +51,7 @@ class EngineInfo:
     resources: dict[str, float] = field(default_factory=dict, hash=False)
     done: int = 0
     rss_bytes: int = 0
+    store_bytes: int = 0
 
     @classmethod
     def from_answer(cls, row: Mapping[str, Any]) -> EngineInfo:

@@ -141,6 +141,8 @@ class Session(Generic[F]):
         #: Tasks to cancel, each once, in order: who asks again and again costs nothing. Whether
         #: only those that have not begun.
         self._cancelled: dict[TaskId, tuple[bool, bool]] = {}
+        #: Stored values that can't be read, by their tasks, to be told of.
+        self._missed: dict[TaskId, str] = {}
         self._questions: dict[int, _Question] = {}
         self._question = 0
         #: Numbers of the questions that were not sent yet.
@@ -249,6 +251,13 @@ class Session(Generic[F]):
             was_queued_only, was_downstream = cancelled.get(task, (True, False))
             cancelled[task] = (queued_only and was_queued_only, downstream or was_downstream)
 
+    def miss(self, task: TaskId, name: str, again: F) -> F:
+        """Say that the value `name` of a task that succeeded can't be read, and wait for its end
+        anew. Returns who waits for that: `again`, or who did so before."""
+        waiting = self.open.setdefault(task, again)
+        self._missed[task] = name
+        return waiting
+
     def ask(
         self,
         what: str,
@@ -302,6 +311,7 @@ class Session(Generic[F]):
             or self._cancelled
             or self._unsent_questions
             or self._unsent_watches
+            or self._missed
             or self._asks_keep
         )
 
@@ -322,7 +332,10 @@ class Session(Generic[F]):
         cancelled, self._cancelled = self._cancelled, {}
         unsent, self._unsent_questions = self._unsent_questions, []
         asked, self._asked = self._asked, []
-        return Taken(asked, cancelled, self._asks(unsent), nodes, watches, self._asks_keep)
+        missed, self._missed = self._missed, {}
+        told = [m.Missed(task, name) for task, name in missed.items()]
+        asks = self._asks(unsent)
+        return Taken(asked, cancelled, asks, nodes, told, watches, self._asks_keep)
 
     def _asks(self, numbers: Iterable[int]) -> list[m.Ask | m.Order]:
         """The questions of these numbers that are still open."""
@@ -368,6 +381,7 @@ class Session(Generic[F]):
             self._asks_keep = False  # not earlier: see is_kept
         out.extend(self._watches(taken.watches))
         out.extend((ask, ()) for ask in taken.asks)
+        out.extend((missed, ()) for missed in taken.missed)
         for start in range(0, len(released), step):
             out.append(self._release(released[start : start + step], []))
         return out
@@ -513,6 +527,7 @@ class Taken:
     cancelled: dict[TaskId, tuple[bool, bool]]
     asks: list[m.Ask | m.Order]
     released: list[TaskId]
+    missed: list[m.Missed]
     #: Tasks of others, whose ends are wanted; and whether ours shall outlive us.
     watches: list[TaskId] = field(default_factory=list)
     keeps: bool = False

@@ -27,6 +27,7 @@ from typing import IO, Any
 
 from headway.errors import StartError
 from headway.interpreter import module_command
+from headway.values.store import sweep_dead
 from headway.wire.connection import JOURNAL_FILE, remove_cluster_dir
 
 #: What is kept of its stderr: some screens of traceback.
@@ -230,6 +231,7 @@ class ControllerProcess:
             if self._wait_end(wait_s):
                 break
         self._close_pipes()
+        sweep_dead()  # should its nanny have been killed
         if self._has_dir and self._left_its_dir:
             # Once: its name may be taken anew.
             self._has_dir = False

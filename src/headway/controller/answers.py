@@ -66,6 +66,7 @@ def _engines(scheduler: Scheduler, peers: Peers) -> list[dict[str, Any]]:
                 "resources": engine.resources,
                 "done": engine.done,
                 "rss_bytes": peer.rss_bytes if peer is not None else 0,
+                "store_bytes": scheduler.stored.bytes_in(engine.store),
             }
         )
     return rows

@@ -79,6 +79,7 @@ EVENTS: tuple[type, ...] = (
     ev.Abandoned,
     ev.EnginesExpected,
     ev.CancelAsked,
+    ev.ValueMissed,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
 _EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [

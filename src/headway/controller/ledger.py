@@ -143,7 +143,8 @@ class Ledger:
         hello = entry.hello
         self.engines[entry.number] = KnownEngine(entry.identity, hello)
         self.engines_seen = max(self.engines_seen, entry.number + 1)
-        joined = ev.EngineJoined(entry.number, hello.resources, hello.host, hello.pid)
+        store = ev.StoreId(hello.nanny)
+        joined = ev.EngineJoined(entry.number, hello.resources, hello.host, hello.pid, store)
         self.scheduler.handle(joined, now, out)
 
     def client_said(

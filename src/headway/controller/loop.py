@@ -148,6 +148,7 @@ class Controller:
             m.Watch: self._on_watch,
             m.Order: self._on_order,
             m.Resume: self._on_resume,
+            m.Missed: self._on_missed,
             m.Ask: self._on_ask,
             m.Shown: self._on_shown,
             m.Heard: self._on_heard,
@@ -158,6 +159,7 @@ class Controller:
             m.Heartbeat: self._on_heartbeat,
             m.EngineDied: self._on_engine_died,
             m.EnginesFailed: self._on_engines_failed,
+            m.Stock: self._on_stock,
             m.Ping: lambda peer, message, now: None,
             m.Bye: self._on_bye,
         }
@@ -353,6 +355,9 @@ class Controller:
     def _on_order(self, peer: ClientPeer, message: m.Order, now: float) -> None:
         self._outbox.say(peer, self._orders.carry_out(message, now))
 
+    def _on_missed(self, peer: ClientPeer, message: m.Missed, now: float) -> None:
+        self._books.tell(ev.ValueMissed(peer.number, message.task, message.name), now)
+
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
         self._questions.append((peer, message))
 
@@ -451,6 +456,12 @@ class Controller:
         text = self._outlook.gave_up(peer, message.text)
         if not self._outlook.why_hopeless():
             self._notice(text)
+
+    def _on_stock(self, peer: NannyPeer, message: m.Stock, now: float) -> None:
+        scheduler, store = self.scheduler, ev.StoreId(peer.hello.token)
+        names = scheduler.stored.unneeded(store, message.values, scheduler.tasks)
+        if names:
+            self._outbox.drop_values(store, names)
 
     # --- chores ----------------------------------------------------------------------------------
 

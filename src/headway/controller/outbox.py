@@ -22,12 +22,14 @@ from headway.core.commands import (
     Command,
     Deliver,
     DropFunction,
+    DropValue,
     Forgotten,
     Recall,
     StopTask,
 )
-from headway.core.events import ClientId, EngineId, TaskId
+from headway.core.events import NO_STORE, ClientId, EngineId, StoredValue, StoreId, TaskId, Value
 from headway.core.records import Task
+from headway.core.states import TaskState
 from headway.core.words import name_of
 from headway.wire import messages as m
 from headway.wire.codec import INLINE_SUM_MAX, Batch, Buffer, encode
@@ -37,6 +39,11 @@ from headway.wire.codec import INLINE_SUM_MAX, Batch, Buffer, encode
 _TASK_BYTES = 64
 _INPUT_BYTES = 5
 _RESULT_BYTES = 32
+#: And a reference to a value that is kept in a store.
+_STORED_BYTES = 256
+
+#: For an input that is being made again: no engine can read it, and says so.
+_NOWHERE = StoredValue(NO_STORE, "", 0)
 
 #: Sends frames to an identity; False if nobody is there.
 Send = Callable[[bytes, list[Buffer]], bool]
@@ -57,6 +64,7 @@ class Outbox:
         self._recalled: dict[EngineId, list[TaskId]] = {}
         self._stopped: dict[EngineId, list[TaskId]] = {}
         self._delivered: dict[ClientId, list[Deliver]] = {}
+        self._dropped: dict[StoreId, list[str]] = {}
         self._said: list[tuple[Peer, Any]] = []
         #: Welcomes: the first thing that a peer hears, before any task or output.
         self._greetings: list[tuple[Peer, Any]] = []
@@ -120,6 +128,12 @@ class Outbox:
                 self._drop_function(command.digest)
             elif isinstance(command, Forgotten):
                 self.forgotten.append(command.node)
+            elif isinstance(command, DropValue):
+                self._dropped.setdefault(command.store, []).append(command.name)
+
+    def drop_values(self, store: StoreId, names: list[str]) -> None:
+        """Have a store remove values that nobody will ask for."""
+        self._dropped.setdefault(store, []).extend(names)
 
     def _tell_watchers(self, told: Deliver) -> None:
         for client in self.watchers.take(told.task):
@@ -143,6 +157,9 @@ class Outbox:
             client = self._peers.clients.get(number)
             if client is not None and client.is_here:
                 self._send_results(client, deliveries)
+        for store, names in self._dropped.items():
+            # One that is away says what it has when it returns.
+            self._send_to(self._peers.nannies.get(store), m.DropValues(names))
         if now >= self.accept_at_s:
             self._said += [(peer, m.Accepted(batch)) for peer, batch in self._accepted.items()]
             self._accepted.clear()
@@ -153,6 +170,7 @@ class Outbox:
         self._recalled.clear()
         self._stopped.clear()
         self._delivered.clear()
+        self._dropped.clear()
 
     def flush_notices(self) -> None:
         """Send what is said to people, and nothing else of this turn."""
@@ -216,10 +234,10 @@ class Outbox:
             cost = _TASK_BYTES + len(task.payload)
             if digest not in engine.functions:
                 cost += len(function.payload)
-            inputs: list[bytes | int] | None = None
+            inputs: list[Value | int] | None = None
             if task.inputs is not None:
-                inputs = [node.result or b"" for node in task.inputs]
-                cost += sum(map(len, inputs)) + _INPUT_BYTES * len(inputs)  # type: ignore[arg-type]
+                inputs = [_value_of(node) for node in task.inputs]
+                cost += sum(map(_size_of, inputs)) + _INPUT_BYTES * len(inputs)  # type: ignore[arg-type]
             if size and size + cost > self._batch_bytes:
                 return number, has_large or size > self._inline_sum_max
             if cost > self._wire.frame_bytes_max and (why := self._too_large(task)):
@@ -249,7 +267,8 @@ class Outbox:
         for task in message.tasks:
             task.payload = batch.place(cast("bytes", task.payload))
             if task.inputs is not None:
-                task.inputs = [batch.place(value) for value in cast("list[bytes]", task.inputs)]
+                values = cast("list[Value]", task.inputs)
+                task.inputs = [batch.place_value(value) for value in values]
         return batch.large
 
     def _too_large(self, task: Task) -> str:
@@ -260,7 +279,7 @@ class Outbox:
         if task.function is not None:
             parts.append(("its function", len(task.function.payload)))
         parts += [
-            (f"its input, the result of {name_of(node)},", len(node.result or b""))
+            (f"its input, the result of {name_of(node)},", _size_of(_value_of(node)))
             for node in inputs
         ]
         what, size = max(parts, key=itemgetter(1))
@@ -287,11 +306,13 @@ class Outbox:
             size = 0
             while waiting and size < self._batch_bytes:
                 d = waiting.popleft()
-                payload: bytes | int | None = d.payload
+                payload: Value | int | None = d.payload
                 size += _RESULT_BYTES
-                if d.payload is not None:
-                    size += len(d.payload)
-                    payload = batch.place(d.payload)
+                if type(payload) is bytes:
+                    size += len(payload)
+                    payload = batch.place(payload)
+                elif payload is not None:
+                    size += _STORED_BYTES
                 if d.problem is not None:  # a text may have the last lines of several engines
                     size += len(d.problem.text) + len(d.problem.root_text)
                 results.append(m.Result(d.task, d.state, payload, d.engine, d.problem))
@@ -308,3 +329,15 @@ class Outbox:
         # Who is away is told all that it missed when it returns.
         if peer.is_here and not self._send(peer.identity, frames):
             self.unreachable.append(peer)
+
+
+def _value_of(node: Task) -> Value:
+    """What to send of an upstream, on which a task depends as on a value."""
+    if node.result is None or node.state is not TaskState.SUCCEEDED:
+        return _NOWHERE if node.lineage is not None else b""
+    return node.result
+
+
+def _size_of(value: Value) -> int:
+    """What a result takes in a message."""
+    return len(value) if isinstance(value, bytes) else _STORED_BYTES

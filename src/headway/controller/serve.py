@@ -32,6 +32,7 @@ from headway.controller.nanny_process import AdoptedNanny, NannyProcess
 from headway.controller.recovery import Place, keys_of, recover
 from headway.errors import JournalError, StartError
 from headway.processes import is_running
+from headway.values.store import sweep_dead
 from headway.wire.endpoint import (
     CONNECTION_FILE,
     JOURNAL_FILE,
@@ -144,6 +145,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         write_connection_file(path, info)
         # Meanwhile a later cluster may have written its own to the same path.
         undo.unless_left(remove_connection_file, path, info)
+        undo.callback(sweep_dead)  # of a nanny that was killed
         nanny = _look_after_nanny(settings, place, journal is not None, lifeline)
         if nanny is not None:
             undo.callback(lambda: None if undo.is_killed else nanny.close(_NANNY_STOP_S))

@@ -59,7 +59,7 @@ class ClientEvents:
                 if is_final(node):
                     self._life.newly_kept.append(node_id)
                 continue
-            self._life.release(node)
+            self._life.release(node, out)
             if isinstance(node, Task):
                 self._cancel(node, out)
         self._life.functions.drop(client, sorted(client.functions), out)
@@ -143,7 +143,7 @@ class ClientEvents:
             if node is None or node.client != event.client:
                 self._life.counters.invalid += 1
             else:
-                self._life.release(node)
+                self._life.release(node, out)
 
     def _on_remembered(self, event: ev.Remembered, now: float, out: Commands) -> None:
         client = self._life.clients.get(event.client)

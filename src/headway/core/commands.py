@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from headway.core.events import ClientId, EngineId, Payload, TaskId
+from headway.core.events import ClientId, EngineId, StoreId, TaskId, Value
 from headway.core.problems import Problem
 from headway.core.states import TaskState
 
@@ -43,13 +43,14 @@ class Deliver(Struct, gc=False):
     """Tell `client`, and whoever watches the task, how it ended. `payload` is a result, or a
     pickled exception. A client that left its tasks behind is not there to hear it.
 
+    Once for each task; and again at its end when it was run again, since its value was lost.
     `problem` is None for SUCCEEDED, and for the rest the kind and the text of the error.
     """
 
     client: ClientId
     task: TaskId
     state: TaskState
-    payload: Payload | None
+    payload: Value | None
     engine: EngineId | None
     problem: Problem | None
 
@@ -67,4 +68,11 @@ class Forgotten(Struct):
     node: TaskId
 
 
-Command = Assign | Recall | StopTask | Deliver | DropFunction | Forgotten
+class DropValue(Struct):
+    """Nobody needs this value any more: its store may remove it."""
+
+    store: StoreId
+    name: str
+
+
+Command = Assign | Recall | StopTask | Deliver | DropFunction | DropValue | Forgotten

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 
 from headway.core.events import TaskId
 from headway.core.records import Condition, Group, Task
-from headway.core.states import FINAL_STATES
 
 Node = Task | Group
 
@@ -48,7 +47,7 @@ def _waiting_for(node: Node) -> Iterator[Node]:
     for edge in _edges(node):
         if type(edge) is Group:
             yield edge
-        elif edge.task.state not in FINAL_STATES:  # type: ignore[union-attr]
+        elif edge.upstreams:  # type: ignore[union-attr]
             yield edge.task  # type: ignore[union-attr]
 
 

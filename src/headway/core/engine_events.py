@@ -45,7 +45,7 @@ class EngineEvents:
         if event.engine in self._life.engines:
             self._life.counters.duplicates += 1
             return
-        engine = Engine(event.engine, dict(event.resources), event.host, event.pid)
+        engine = Engine(event.engine, dict(event.resources), event.host, event.pid, event.store)
         engine.free = dict(event.resources)
         self._life.stamps.first -= 1
         engine.stamp = self._life.stamps.first

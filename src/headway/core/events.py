@@ -22,6 +22,31 @@ EngineId = NewType("EngineId", int)
 #: Pickled arguments, results, functions: opaque. `None` stands for "nothing was sent".
 Payload = bytes
 
+#: One directory of large values, on one host: the token of the nanny that keeps it.
+StoreId = NewType("StoreId", str)
+NO_STORE = StoreId("")
+
+
+class StoredValue(Struct, array_like=True, frozen=True, gc=False):
+    """A result that is too large to travel: a file in the store of the host that made it.
+
+    It stands wherever a result would. `name` is unique in the cluster (`value_name`), `size` in
+    bytes. The rest is for those who read it: `path` on its host, and where that host's store
+    answers to others, with its public key (None on local sockets).
+    """
+
+    store: StoreId
+    name: str
+    size: Annotated[int, Meta(ge=0, le=1 << 60)]
+    path: str = ""
+    host: str = ""
+    address: str = ""
+    key: str | None = None
+
+
+#: What a task returned: itself, or where it is kept.
+Value = Payload | StoredValue
+
 #: An id is its client's number, then the client's own count: 2^40 tasks for each client.
 SEQUENCE_BITS = 40
 
@@ -59,6 +84,23 @@ def parse_task_id(text: str) -> TaskId:
     if not (dash and client.isdecimal() and sequence.isdecimal()):
         raise ValueError(f"{text!r} is not a task id: expected CLIENT-NUMBER, such as 1-42")
     return task_id(ClientId(int(client)), int(sequence))
+
+
+def value_name(task: TaskId, attempt: int) -> str:
+    """The name of what an attempt returned, where it is stored: no other has the same."""
+    return f"{format_task_id(task)}.{attempt}"
+
+
+def parse_value_name(name: str) -> tuple[TaskId, int]:
+    """The task and the attempt of which `name` is.
+
+    Raises:
+        ValueError: it is none that `value_name` made.
+    """
+    task, dot, attempt = name.rpartition(".")
+    if not (dot and attempt.isdecimal()):
+        raise ValueError(f"{name!r} names no value: expected TASK.ATTEMPT, such as 1-42.1")
+    return parse_task_id(task), int(attempt)
 
 
 def format_engine_id(engine: EngineId) -> str:
@@ -157,6 +199,7 @@ RAISED = 1
 REFUSED = 2
 STOPPED = 3
 OVERRAN = 4
+INPUT_LOST = 5
 
 
 class Outcome(Struct, array_like=True):
@@ -165,16 +208,19 @@ class Outcome(Struct, array_like=True):
     RAN: `payload` is the result. RAISED: `payload` is the pickled exception, `error` its names.
     REFUSED: the engine does not meet the task's functional dependency (`error.message` says
     which). STOPPED: dropped or interrupted on request. OVERRAN: interrupted at `run_timeout_s`.
+    INPUT_LOST: not begun, for the stored values named in `lost` can't be read (`error.message`
+    says why).
     `started_at_s` is the engine's wall clock, `run_s` what the run took.
     """
 
     task: TaskId
     attempt: int
-    status: Annotated[int, Meta(ge=RAN, le=OVERRAN)]
-    payload: Payload | int
+    status: Annotated[int, Meta(ge=RAN, le=INPUT_LOST)]
+    payload: Payload | int | StoredValue
     started_at_s: float = 0.0
     run_s: float = 0.0
     error: ErrorInfo | None = None
+    lost: list[str] | None = None
 
 
 class EngineEnd(Struct, array_like=True, frozen=True):
@@ -258,6 +304,14 @@ class CancelAsked(Struct):
     downstream: bool = False
 
 
+class ValueMissed(Struct):
+    """A client can't read the stored value `name` of a task of its own, and wants it again."""
+
+    client: ClientId
+    task: TaskId
+    name: str
+
+
 class EngineJoined(Struct):
     """An engine is ready for tasks. `resources` is what it has to give, by name."""
 
@@ -265,6 +319,8 @@ class EngineJoined(Struct):
     resources: dict[str, float]
     host: str = ""
     pid: int = 0
+    #: Where its large results are kept; "" for nowhere.
+    store: StoreId = NO_STORE
 
 
 class EngineLeft(Struct):
@@ -392,6 +448,7 @@ Event = (
     | FunctionsDropped
     | Released
     | CancelAsked
+    | ValueMissed
     | EngineJoined
     | EngineLeft
     | EngineDraining

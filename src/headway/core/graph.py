@@ -169,7 +169,7 @@ def living_edges(edges: Iterable[Edge]) -> Iterator[Edge]:
 
 
 def _is_dead(edge: Condition | Group) -> bool:
-    return type(edge) is Condition and edge.task.state in FINAL_STATES
+    return type(edge) is Condition and not edge.upstreams
 
 
 # --- groups --------------------------------------------------------------------------------------

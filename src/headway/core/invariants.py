@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from headway.core.events import StoredValue
 from headway.core.graph import is_final
+from headway.core.lineage import inputs_of, is_held, is_kept
 from headway.core.ready import ROUNDING
 from headway.core.records import Group, Task
 from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, TaskState
@@ -33,6 +35,7 @@ def check(scheduler: Scheduler, placed: bool = True) -> None:
     _check_lanes(scheduler, placed)
     _check_counts(scheduler)
     _check_kept(scheduler)
+    _check_stored(scheduler)
 
 
 def _require(truth: bool, message: str) -> None:
@@ -45,9 +48,12 @@ def _check_tasks(s: Scheduler) -> None:
         state = task.state
         if state in FINAL_STATES:
             _require(task.dependents is None, f"{task!r} has ended, and its dependents wait")
-            _require(task.function is None and not task.payload, f"{task!r} keeps its arguments")
-            _require(task.conditions is None and task.inputs is None, f"{task!r} keeps upstreams")
-            _require(not (task.released and not task.holds), f"{task!r} should be forgotten")
+            if not is_kept(task):
+                bare = task.function is None and not task.payload and task.inputs is None
+                _require(bare, f"{task!r} keeps its arguments")
+            _require(task.conditions is None, f"{task!r} keeps upstreams")
+            needed = not task.released or task.holds or is_held(task)
+            _require(bool(needed), f"{task!r} should be forgotten")
         else:
             unmet = sum(not c.is_met for c in task.conditions or ())
             _require(unmet == task.unmet, f"{task!r} counts {task.unmet} unmet, has {unmet}")
@@ -71,9 +77,13 @@ def _check_holds(s: Scheduler) -> None:
     for task in s.tasks.values():
         for condition in task.conditions or ():
             holds.update(node.id for node in condition.upstreams)
-            open_ = sum(not is_final(node) for node in condition.upstreams)
-            if not any(isinstance(node, Group) for node in condition.upstreams):
-                _require(open_ == condition.open, f"{task!r}: {condition.open} open, not {open_}")
+            if any(isinstance(node, Group) for node in condition.upstreams):
+                continue
+            open_ = [node for node in condition.upstreams if not is_final(node)]
+            # One that runs again has ended before: it counts for those who wait for it anew.
+            again = sum(_runs_again(node) for node in open_)
+            fits = len(open_) - again <= condition.open <= len(open_)
+            _require(fits, f"{task!r}: {condition.open} open, not {len(open_)} ({again} again)")
     nodes: list[Task | Group] = [*s.tasks.values(), *s.groups.values()]
     for node in nodes:
         _require(node.holds == holds[node.id], f"{node!r}: holds {node.holds}, {holds[node.id]}")
@@ -82,6 +92,28 @@ def _check_holds(s: Scheduler) -> None:
     known = {node.id for node in nodes}
     for client in s.clients.values():
         _require(client.nodes <= known, f"client {client.id} has nodes that are forgotten")
+
+
+def _runs_again(node: Task | Group) -> bool:
+    return isinstance(node, Task) and node.lineage is not None and node.lineage.reruns > 0
+
+
+def _check_stored(s: Scheduler) -> None:
+    """What is kept in stores, and of tasks that may run again."""
+    values = [task.result for task in s.tasks.values() if isinstance(task.result, StoredValue)]
+    _require(len(s.stored) == len(values), f"{len(values)} stored values, not {len(s.stored)}")
+    stored_bytes = sum(value.size for value in values)
+    _require(s.stored.bytes == stored_bytes, f"{stored_bytes} bytes stored, not {s.stored.bytes}")
+    kept = [task for task in s.tasks.values() if is_kept(task)]
+    kept_bytes = sum(task.lineage.kept_bytes for task in kept if task.lineage is not None)
+    _require(s.lineages.bytes == kept_bytes, f"{kept_bytes} bytes kept, not {s.lineages.bytes}")
+    holds: Counter[int] = Counter()
+    for task in kept:
+        _require(task.state is TaskState.SUCCEEDED, f"{task!r} is kept to run again")
+        holds.update(node.id for node in inputs_of(task))
+    for task in s.tasks.values():
+        held = task.lineage.holds if task.lineage is not None else 0
+        _require(held == holds[task.id], f"{task!r}: {held} lineage holds, not {holds[task.id]}")
 
 
 def _check_engines(s: Scheduler) -> None:

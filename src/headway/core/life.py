@@ -19,7 +19,7 @@ from headway.config import SchedulerConfig
 from headway.core import words
 from headway.core.commands import Assign, Command, Deliver, Forgotten
 from headway.core.edges import Edges, ended_on
-from headway.core.events import ClientId, EngineId, Payload, TaskId
+from headway.core.events import ClientId, EngineId, StoredValue, TaskId, Value
 from headway.core.functions import Functions
 from headway.core.graph import (
     Verdict,
@@ -29,13 +29,15 @@ from headway.core.graph import (
     note_member_end,
     still_possible,
 )
+from headway.core.lineage import Lineages, is_held, is_kept
 from headway.core.problems import Problem
 from headway.core.ready import Lanes
 from headway.core.recall import Recalls
 from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
-from headway.core.states import FINAL_STATES, TRANSITIONS, Cause, TaskState
+from headway.core.states import TRANSITIONS, Cause, TaskState
 from headway.core.statistics import Counters
+from headway.core.stored import StoredValues
 from headway.core.timers import Timer, Timers
 from headway.errors import InvariantViolation
 
@@ -64,6 +66,8 @@ class Life:
         self.engines: dict[EngineId, Engine] = {}
         self.clients: dict[ClientId, Client] = {}
         self.functions = Functions()
+        self.stored = StoredValues()
+        self.lineages = Lineages(config.lineage_bytes_max)
         self.edges = Edges(self.tasks, self.groups, self.engines)
         scheme_name, self.scheme = load_scheme(config.scheme)
         self.lanes = Lanes(scheme_name, self.scheme)
@@ -184,7 +188,7 @@ class Life:
         cause: Cause,
         problem: Problem | None,
         out: Commands,
-        payload: Payload | None = None,
+        payload: Value | None = None,
     ) -> None:
         """End `task`: tell its client, let go of what it needed. Its dependents hear of it in
         `propagate`."""
@@ -212,48 +216,82 @@ class Life:
             # It was left behind: others may have asked to be told.
             out.append(delivery(task))
             self.newly_kept.append(task.id)
+        keeps = False
+        if type(payload) is StoredValue:
+            self.stored.put(task)
+            keeps = self.lineages.keep(task)
         if task.conditions is not None:
-            self._let_go(task, task.conditions)
-        self.functions.unuse(task, out)
-        task.payload = b""
+            self._let_go(task, task.conditions, out)
+        if not keeps:
+            task.inputs = None
+            self.functions.unuse(task, out)
+            task.payload = b""
         if task.dependents is None:
             task.dependents = _NONE_WAIT  # None is for a task whose dependents have heard
         self.ended.append(task)
 
-    def _let_go(self, task: Task, conditions: list[Condition]) -> None:
+    def _let_go(self, task: Task, conditions: list[Condition], out: Commands) -> None:
         """`task` has ended, and needs its upstreams no more."""
-        task.conditions = task.follow = task.inputs = None
+        task.conditions = task.follow = None
         for condition in conditions:
             for engine_id in condition.where or ():
                 self.engines[engine_id].followers.pop(condition, None)
             for node in condition.upstreams:
                 node.holds -= 1
                 if node.released and not node.holds:
-                    self.forget_if_free(node)
+                    self.forget_if_free(node, out)
             condition.upstreams = ()
 
-    def forget_if_free(self, node: Task | Group) -> None:
+    def forget_if_free(self, node: Task | Group, out: Commands) -> None:
         """Forget `node` if it has ended, its client let go, and nothing needs it."""
         if not node.released or node.holds or not is_final(node):
             return
         if type(node) is Group:
             if self.groups.pop(node.id, None) is None:
                 return  # a dependent that ended by its end let go of it a moment ago
-        else:
-            assert isinstance(node, Task)
-            if node.dependents is not None:
-                return  # its dependents have not heard of its end yet
-            del self.tasks[node.id]
-            self.counters.by_state[node.state] -= 1
+            self._leave_client(node)
+            return
+        assert isinstance(node, Task)
+        if node.lineage is None and type(node.result) is not StoredValue:
+            if node.dependents is None:  # else they have not heard of its end yet
+                del self.tasks[node.id]
+                self.counters.by_state[node.state] -= 1
+                self._leave_client(node)
+            return
+        free = [node]
+        while free:  # not by recursion: one that was kept for many steps lets go of them all
+            free += self._forget_task(free.pop(), out)
+
+    def _forget_task(self, task: Task, out: Commands) -> list[Task]:
+        """Forget a task with a stored value, or one that is kept or held; and say for whom the same
+        may be true by that."""
+        if task.dependents is not None or task.id not in self.tasks:
+            return []  # its dependents have not heard of its end yet; or it is forgotten
+        if is_held(task):
+            if is_kept(task):  # else nobody could make it again
+                self.stored.drop(task, out)
+            return []
+        del self.tasks[task.id]
+        self.counters.by_state[task.state] -= 1
+        self._leave_client(task)
+        self.stored.drop(task, out)
+        if not is_kept(task):
+            return []
+        held = self.lineages.let_go(task)
+        task.inputs = None
+        self.functions.unuse(task, out)
+        return [each for each in held if each.released and not each.holds and is_final(each)]
+
+    def _leave_client(self, node: Task | Group) -> None:
         client = self.clients.get(node.client)
         if client is not None:
             client.nodes.discard(node.id)
 
-    def release(self, node: Task | Group) -> None:
+    def release(self, node: Task | Group, out: Commands) -> None:
         """Nobody holds `node` any more."""
         node.released = True
         if not node.holds:
-            self.forget_if_free(node)
+            self.forget_if_free(node, out)
 
     def _keep_newest(self, out: Commands) -> None:
         """Let go of the oldest that are kept. Those that ended in one event are as old as their
@@ -266,7 +304,7 @@ class Life:
             del kept[node_id]
             node = self.edges.find(node_id)
             assert node is not None
-            self.release(node)
+            self.release(node, out)
             out.append(Forgotten(node_id))
 
     # --- what an end means to others -------------------------------------------------------------
@@ -282,22 +320,22 @@ class Life:
                 for edge in edges:
                     if type(edge) is Group:
                         self._member_ended(edge, task, now, out)
-                    elif edge.task.state not in FINAL_STATES:  # type: ignore[union-attr]
+                    elif edge.upstreams:  # type: ignore[union-attr]
                         assert isinstance(edge, Condition)
                         self.decide(edge, note_end(edge, task, engine), now, out)
             # Not earlier: a dependent that ends in the loop lets go, and might forget it there.
             task.dependents = None
             if task.released:
-                self.forget_if_free(task)
+                self.forget_if_free(task, out)
 
     def _member_ended(self, group: Group, member: Task, now: float, out: Commands) -> None:
         for condition, hit in note_member_end(group, member):
-            if condition.task.state not in FINAL_STATES:
+            if condition.upstreams:
                 self.decide(condition, note_group(condition, group, hit), now, out)
         if group.open == 0:
             group.waiting.clear()
             if group.released:
-                self.forget_if_free(group)
+                self.forget_if_free(group, out)
             elif group.client not in self.clients:
                 self.newly_kept.append(group.id)
 

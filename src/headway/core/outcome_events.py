@@ -12,6 +12,7 @@ from typing import Any
 
 from headway.core import events as ev
 from headway.core import words
+from headway.core.again import Again
 from headway.core.life import Commands, Life
 from headway.core.prefetch import limit_of, note_runs
 from headway.core.problems import KIND_RAISED, Problem
@@ -28,9 +29,11 @@ class OutcomeEvents:
 
     def __init__(self, life: Life) -> None:
         self._life = life
+        again = Again(life)
         self.handlers: dict[type, Callable[[Any, float, Commands], None]] = {
             ev.Finished: self._on_finished,
             ev.LateOutcome: self._on_late_outcome,
+            **again.handlers,
         }
         self._outcomes: dict[int, Callable[[Task, ev.Outcome, float, Commands], None]] = {
             ev.RAN: self._on_ran,
@@ -38,6 +41,7 @@ class OutcomeEvents:
             ev.REFUSED: self._on_refused,
             ev.STOPPED: self._on_stopped,
             ev.OVERRAN: self._on_overran,
+            ev.INPUT_LOST: again.on_input_lost,
         }
 
     def _on_finished(self, event: ev.Finished, now: float, out: Commands) -> None:
@@ -45,6 +49,8 @@ class OutcomeEvents:
         engine = life.engines.get(event.engine)
         if engine is None:
             life.counters.stale += len(event.outcomes)
+            for outcome in event.outcomes:
+                life.stored.drop_stale(outcome.payload, out)
             return
         assigned = engine.assigned
         outcomes = self._outcomes
@@ -54,6 +60,7 @@ class OutcomeEvents:
             task = assigned.get(outcome.task)
             if task is None or task.attempt != outcome.attempt or outcome.status not in outcomes:
                 life.counters.stale += 1
+                life.stored.drop_stale(outcome.payload, out)
                 continue
             count += 1
             run_s += outcome.run_s
@@ -72,12 +79,12 @@ class OutcomeEvents:
             self._life.counters.stale += 1
         elif outcome.status == ev.RAN:
             assert task is not None
-            assert isinstance(outcome.payload, bytes)
+            assert not isinstance(outcome.payload, int)
             self._life.end(task, Cause.RAN_LATE, None, out, outcome.payload)
         # Any other outcome asks for another try, for which it is queued already.
 
     def _on_ran(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:
-        assert isinstance(outcome.payload, bytes)
+        assert not isinstance(outcome.payload, int)
         self._life.end(task, Cause.RAN, None, out, outcome.payload)
 
     def _on_raised(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:

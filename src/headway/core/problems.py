@@ -21,6 +21,8 @@ KIND_RUN_TIMEOUT = "run_timeout"
 KIND_CANCELLED = "cancelled"
 #: Its engine ended, and it may not be repeated (again).
 KIND_LOST = "lost"
+#: The value of it, or of a task that it needs, is lost, and can't be made again.
+KIND_VALUE_LOST = "value_lost"
 #: It, or what it needs, does not fit a message to an engine.
 KIND_TOO_LARGE = "too_large"
 

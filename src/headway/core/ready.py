@@ -22,6 +22,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from random import Random
 
+from headway.core.beside import Beside
 from headway.core.events import EngineId
 from headway.core.fair import Entry, FairQueue, is_living
 from headway.core.graph import followable
@@ -211,6 +212,7 @@ class Lanes:
         self.front = 0
         #: Engines that are being started: none of them is here.
         self.expected: set[EngineId] = set()
+        self._beside = Beside()
         #: Engines below their limit, as the lanes were told: no other is in any lane's room.
         self._with_seat: set[EngineId] = set()
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
@@ -275,6 +277,7 @@ class Lanes:
         """`engine` is there for the lanes that admit it. Returns those whose last hope it was,
         and whose tasks it can't run, in the order of their turns."""
         self._engines[engine.id] = engine
+        self._beside.joined(engine)
         was_expected = engine.id in self.expected
         self.expected.discard(engine.id)
         for lane in self._lanes.values():
@@ -291,6 +294,7 @@ class Lanes:
         """`engine` is gone. Returns the lanes whose tasks have no engine left that may come, in
         the order of their turns."""
         del self._engines[engine.id]
+        self._beside.left(engine)
         self._with_seat.discard(engine.id)
         stranded = []
         for lane in engine.lanes:
@@ -332,9 +336,15 @@ class Lanes:
             yield from self._choices_in_turn(rng)
         for lane in list(placeable):
             while lane.count and lane.room:
-                engine = lane.room.choose(rng)
-                yield lane.take(), engine
+                yield self._choice(lane, rng)
         self.all_placed()
+
+    def _choice(self, lane: Lane, rng: Random) -> tuple[Task, Engine]:
+        engine = lane.room.choose(rng)
+        task = lane.take()
+        if task.inputs is not None and self._beside.has_choice:
+            engine = self._beside.nearer(task, engine, lane.room)
+        return task, engine
 
     def all_placed(self) -> None:
         """No task waits any more that an engine has room for."""
@@ -354,8 +364,7 @@ class Lanes:
             if not lane.room:
                 heapq.heappop(turns)
                 continue
-            engine = lane.room.choose(rng)
-            yield lane.take(), engine
+            yield self._choice(lane, rng)
             if lane.count:
                 heapq.heapreplace(turns, (lane.order_key(), n, lane))
             else:

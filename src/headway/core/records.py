@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 from headway.core.events import (
     DEFAULT_OPTIONS,
+    NO_STORE,
     ClientId,
     EngineId,
     Payload,
+    StoreId,
     TaskId,
     TaskOptions,
+    Value,
 )
 from headway.core.problems import Problem
 from headway.core.states import TaskState
@@ -36,13 +39,27 @@ class Function:
     users: int = 0
 
 
+@dataclass(slots=True)
+class Lineage:
+    """What concerns a task that may be run again after it has succeeded, or is needed for that.
+
+    Written by lineage.py and again.py."""
+
+    #: What it keeps for that; 0 if it can't be run again, or is being.
+    kept_bytes: int = 0
+    #: How often it was.
+    reruns: int = 0
+    #: Tasks that have ended, are kept, and have it as an input.
+    holds: int = 0
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Task:
     """One task, from its submission until its client has let go and nothing needs it."""
 
     id: TaskId
     client: ClientId
-    #: None once the task has ended, as its arguments: it will not run again.
+    #: None once the task has ended, as its arguments: it will not run again. But see lineage.py.
     function: Function | None
     payload: Payload
     options: TaskOptions = DEFAULT_OPTIONS
@@ -56,7 +73,7 @@ class Task:
     #: What it waits for, or waited for: until it has ended.
     conditions: list[Condition] | None = None
     follow: Condition | None = None
-    #: The tasks whose values the arguments need, until this one has ended.
+    #: The tasks whose values the arguments need, until this one has ended, or is not kept.
     inputs: Sequence[Task] | None = None
     #: Where it queues while READY, and its place there: of each stretch in a queue its own, and 0
     #: outside of one. Written by ready.py.
@@ -65,8 +82,10 @@ class Task:
     #: Where it is, or where it ended.
     engine: EngineId | None = None
     #: What it returned, or the pickled exception that it raised: kept as long as the record, so
-    #: that a client that comes back can be told again.
-    result: Payload | None = None
+    #: that a client that comes back can be told again. None for a value that was dropped, while
+    #: the record stays for others to be run again.
+    result: Value | None = None
+    lineage: Lineage | None = None
     problem: Problem | None = None
     #: Unfinished tasks that need this one's record: it can't be forgotten before they end.
     holds: int = 0
@@ -97,6 +116,7 @@ class Condition:
     #: Upstreams that have not ended yet, and those that ended as wanted.
     open: int
     hits: int = 0
+    #: Empty once its task has let go of them: then it counts no more, also if that task runs again.
     upstreams: Sequence[Task | Group] = ()
     #: For follow alone: how many of the hits each present engine has, and the most that one has.
     where: dict[EngineId, int] | None = None
@@ -140,6 +160,7 @@ class Engine:
     resources: dict[str, float]
     host: str = ""
     pid: int = 0
+    store: StoreId = NO_STORE
     #: Tasks on it, in the order in which it runs them.
     assigned: dict[TaskId, Task] = field(default_factory=dict)
     #: How many tasks it may have outstanding; 0 while draining.

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from headway.core import rows
-from headway.core.events import TaskId, TaskOptions, client_of
+from headway.core.events import StoredValue, TaskId, TaskOptions, client_of
 from headway.core.ready import Restriction
 from headway.core.recall import Standing
-from headway.core.records import Client, Condition, Engine, Function, Group, Task
+from headway.core.records import Client, Condition, Engine, Function, Group, Lineage, Task
 from headway.core.rows import Part, require_version
 from headway.core.scheduler import Scheduler
 from headway.core.states import FINAL_STATES
@@ -121,6 +121,7 @@ class Restorer:
             resources=dict(row.resources),
             host=row.host,
             pid=row.pid,
+            store=row.store,
             limit=row.limit,
             stamp=row.stamp,
             free=dict(row.free),
@@ -163,6 +164,7 @@ class Restorer:
             ticket=row.ticket,
             engine=row.engine,
             result=row.result,
+            lineage=None if row.lineage is None else Lineage(*row.lineage),
             problem=row.problem,
             holds=row.holds,
             released=row.released,
@@ -177,6 +179,9 @@ class Restorer:
         if row.inputs is not None:
             task.inputs = [tasks[node] for node in row.inputs]
         tasks[task.id] = task
+        self._s.lineages.put_back(task)
+        if isinstance(task.result, StoredValue):
+            self._s.stored.put(task)
         self._belongs_to_its_client(task.id)
         if row.state not in FINAL_STATES:
             self._s.count_unfinished(task)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from msgspec import Struct, msgpack
 
-from headway.core.events import ClientId, EngineId, Payload, TaskId, TaskOptions
+from headway.core.events import ClientId, EngineId, Payload, StoreId, TaskId, TaskOptions, Value
 from headway.core.problems import Problem
 from headway.core.states import TaskState
 from headway.core.statistics import Counters
@@ -67,6 +67,7 @@ class EngineRow(Struct, array_like=True, frozen=True, tag=3):
     resources: dict[str, float]
     host: str
     pid: int
+    store: StoreId
     limit: float
     stamp: int
     free: dict[str, float]
@@ -126,7 +127,9 @@ class TaskRow(Struct, array_like=True, frozen=True, tag=6):
     inputs: list[TaskId] | None
     ticket: int
     engine: EngineId | None
-    result: Payload | None
+    result: Value | None
+    #: kept_bytes, reruns, holds.
+    lineage: tuple[int, int, int] | None
     problem: Problem | None
     holds: int
     released: bool

@@ -75,6 +75,8 @@ def _of_the_whole(s: Scheduler) -> Iterator[tuple[str, Any]]:
     yield "config", s.config
     yield "counters", s.counters
     yield "unfinished bytes", s.unfinished_bytes
+    yield "stored values", (len(s.stored), s.stored.bytes)
+    yield "bytes kept of what may run again", s.lineages.bytes
     yield "stamps", s.stamps
     yield "tickets", (s.lanes.front, s.lanes.back)
     yield "timers", s.timers.armed()

@@ -62,6 +62,8 @@ class Scheduler:
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters
+        self.stored = life.stored
+        self.lineages = life.lineages
         self.stamps = life.stamps
         #: No engine has had more tasks at once: see prefetch.py.
         self.load_max = load_max(config)

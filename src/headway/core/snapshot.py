@@ -18,7 +18,7 @@ What this file must not know: files, and events.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import islice
 from random import Random
 from typing import TypeVar
@@ -135,6 +135,7 @@ def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
             resources=_floats(e.resources),
             host=e.host,
             pid=e.pid,
+            store=e.store,
             limit=float(e.limit),
             stamp=e.stamp,
             free=_floats(e.free),
@@ -187,7 +188,7 @@ def _task_rows(s: Scheduler) -> Iterator[_Sized]:
 
 def _task_row(t: Task, function: int | None, options: int) -> _Sized:
     size = _ROW_BYTES + len(t.payload)
-    if t.result is not None:
+    if isinstance(t.result, bytes):
         size += len(t.result)
     if t.problem is not None:
         size += len(t.problem.text) + len(t.problem.root_text)
@@ -212,6 +213,7 @@ def _task_row(t: Task, function: int | None, options: int) -> _Sized:
         t.ticket,
         t.engine,
         t.result,
+        None if t.lineage is None else astuple(t.lineage),
         t.problem,
         t.holds,
         t.released,

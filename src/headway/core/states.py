@@ -5,8 +5,9 @@ Rule 1: every edge of the machine is in `TRANSITIONS`; a state changes nowhere b
 
 A task waits for its dependencies or its backoff (WAITING), waits for an engine (READY), is on
 an engine (ASSIGNED: sent, perhaps still queued there; RUNNING: the engine or its nanny said that
-it started), and ends once, in one of six final states. A final state has no way out: a message
-about a task that has ended is stale, is counted, and changes nothing.
+it started), and ends once, in one of six final states. A message about a task that has ended is
+stale, is counted, and changes nothing. A final state has no way out, but for one: a task that
+succeeded is run again if its value is lost, and somebody needs it.
 
 docs/states.md is generated from the tables here (`python -m headway.core.states`).
 """
@@ -51,6 +52,8 @@ class Cause(IntEnum):
     BACKOFF_OVER = 14
     FOLLOW_LOST = 15
     RAN_LATE = 16
+    VALUE_LOST = 17
+    INPUT_LOST = 18
 
 
 S = TaskState
@@ -78,6 +81,8 @@ CAUSE_MEANINGS: dict[Cause, str] = {
     C.FOLLOW_LOST: "the engines that met its follow condition left; another may yet meet it",
     C.BACKOFF_OVER: "the backoff before its next attempt has passed",
     C.RAN_LATE: "its engine was given up, but then reported that the latest attempt returned",
+    C.VALUE_LOST: "its stored value is lost, somebody needs it, and it may be repeated",
+    C.INPUT_LOST: "the value of an upstream is lost: the task waits until that has run again",
 }
 
 _FROM_ENGINE: dict[Cause, TaskState] = {
@@ -90,6 +95,7 @@ _FROM_ENGINE: dict[Cause, TaskState] = {
     C.DEADLINE: S.TIMED_OUT,
     C.CANCEL: S.CANCELLED,
     C.CRASH_LIMIT: S.LOST,
+    C.INPUT_LOST: S.WAITING,
 }
 
 #: state -> cause -> new state. Every state has a row; a final one has an empty row.
@@ -112,7 +118,7 @@ TRANSITIONS: dict[TaskState, dict[Cause, TaskState]] = {
     },
     S.ASSIGNED: {C.STARTED: S.RUNNING, C.NO_ENGINE_LEFT: S.IMPOSSIBLE, **_FROM_ENGINE},
     S.RUNNING: dict(_FROM_ENGINE),
-    S.SUCCEEDED: {},
+    S.SUCCEEDED: {C.VALUE_LOST: S.WAITING},
     S.FAILED: {},
     S.IMPOSSIBLE: {},
     S.TIMED_OUT: {},
@@ -120,8 +126,10 @@ TRANSITIONS: dict[TaskState, dict[Cause, TaskState]] = {
     S.LOST: {},
 }
 
-#: States without a way out, and the one of them that dependents count as success.
-FINAL_STATES: frozenset[TaskState] = frozenset(s for s, row in TRANSITIONS.items() if not row)
+#: States in which a task has ended: the only way out of any is to be run again.
+FINAL_STATES: frozenset[TaskState] = frozenset(
+    s for s, row in TRANSITIONS.items() if not row.keys() - {C.VALUE_LOST}
+)
 ON_ENGINE_STATES: frozenset[TaskState] = frozenset({S.ASSIGNED, S.RUNNING})
 
 

@@ -36,6 +36,11 @@ class Statistics:
     refused: int
     #: The arguments of tasks that have not ended.
     unfinished_bytes: int
+    #: Tasks run again since their value was lost.
+    recomputed: int
+    #: Results that are kept in stores, and their bytes.
+    stored_values: int
+    stored_bytes: int
 
 
 @dataclass(slots=True)
@@ -51,6 +56,7 @@ class Counters:
     crashed: int = 0
     recalled: int = 0
     refused: int = 0
+    recomputed: int = 0
 
     def put_back(self, counted: Counters) -> None:
         """Go on from what was counted before."""
@@ -80,4 +86,7 @@ class Counters:
             recalled=self.recalled,
             refused=self.refused,
             unfinished_bytes=scheduler.unfinished_bytes,
+            recomputed=self.recomputed,
+            stored_values=len(scheduler.stored),
+            stored_bytes=scheduler.stored.bytes,
         )

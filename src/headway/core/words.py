@@ -27,6 +27,7 @@ from headway.core.problems import (
     KIND_RAISED,
     KIND_RUN_TIMEOUT,
     KIND_TIMEOUT,
+    KIND_VALUE_LOST,
     Problem,
 )
 from headway.core.records import Condition, Engine, Group, Task
@@ -79,6 +80,24 @@ def overran(task: Task, how: str = "interrupted") -> Problem:
     bound = f" of {limit:g} s" if limit is not None else ""
     return Problem(
         KIND_RUN_TIMEOUT, f"task {name_of(task)} ran longer than its run_timeout{bound}: {how}"
+    )
+
+
+def value_lost(task: Task, why: str) -> Problem:
+    """The value of `task` can't be read any more, nor be made again."""
+    text = f"the value of task {name_of(task)} is lost with the host that kept it, and {why}"
+    return Problem(KIND_VALUE_LOST, text, root=task.id, root_text=text)
+
+
+def input_lost(task: Task, lost: Problem) -> Problem:
+    """An input of `task` is lost, as `lost` says."""
+    return Problem(
+        KIND_VALUE_LOST,
+        f"task {name_of(task)} can't run: {lost.text}",
+        upstream=lost.root,
+        root=lost.root,
+        root_text=lost.root_text,
+        depth=1,
     )
 
 

@@ -13,10 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from headway.config import EngineConfig, WireConfig
 from headway.engine import forker, lifeline, stack
 from headway.engine.process import EngineOptions, EngineProcess
 from headway.errors import HeadwayError
+from headway.values.writing import StoreInfo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +54,7 @@ def _run(told: argparse.Namespace) -> int:
         notify_fd=told.notify_fd,
         host=socket.gethostname(),
         resources=told.resources,
+        store=msgspec.json.decode(told.store, type=StoreInfo) if told.store else None,
     )
     try:
         engine = EngineProcess(options, EngineConfig(), WireConfig())
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--parent", type=int, required=True, help="the nanny's process id")
     add("--resources", type=json.loads, default={}, help="JSON: name to amount")
     add("--sys-path", type=json.loads, default=[], help="JSON: list of entries")
+    add("--store", default="", help="JSON: where large results are kept; none for nowhere")
     add("--token", help="what the nanny calls this engine")
     add("--status-fd", type=int, help="the status file")
     add("--notify-fd", type=int, help="wakes the nanny")

@@ -1,6 +1,7 @@
 """The nanny: the process beside the engines of one host. `python -m headway.engine.nanny`.
 
-It runs no user code and one thread, so that it always answers. It starts engines, sees at once
+It runs no user code, and one thread for all of this, so that it always answers; a second one sends
+large values to other hosts (values/server.py). It starts engines, sees at once
 how one ended, replaces it, interrupts or kills on request, forwards what is written to their
 file descriptors, and sends heartbeats that no task can stop. The rules are in supervise.py;
 here is what drives them: one loop that waits for everything at once.
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import zmq
 
 from headway.config import EngineConfig, WireConfig
@@ -37,6 +39,7 @@ from headway.engine.patience import Patience
 from headway.engine.reports import Reports
 from headway.engine.signal_pipe import SignalPipe
 from headway.engine.starter import EngineCommand
+from headway.engine.storekeeper import Storekeeper
 from headway.engine.supervise import Supervisor
 from headway.errors import ConnectionLost, HeadwayError
 from headway.wire import codec
@@ -85,8 +88,11 @@ class Nanny:
         self._heartbeat_s = wire.heartbeat_s
         self._patience = Patience()
         self._reports = Reports(lambda message: self._link.say(message))
-        self._supervisor = Supervisor(self._engine_command(), options.config, self._reports.say)
         info = read_connection_file(options.connection)
+        self._keeper = keeper = Storekeeper(self._token, info, wire)
+        self._supervisor = Supervisor(
+            self._engine_command(), options.config, self._reports.say, keeper.engine_ended
+        )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             route = Route(self._context, info, f"nanny-{self._token}".encode(), wire)
@@ -106,6 +112,7 @@ class Nanny:
                 raise
         except BaseException:
             self._context.term()
+            keeper.close()
             raise
         self._signals = SignalPipe()
 
@@ -115,6 +122,7 @@ class Nanny:
         self._signals.close()
         self._link.close()
         self._context.term()
+        self._keeper.close()
 
     def run(self) -> None:
         """Start the engines, and look after them until the end of all.
@@ -153,6 +161,7 @@ class Nanny:
     def _on_welcome(self, welcome: m.Welcome) -> None:
         self._patience.on_welcome(welcome, time.monotonic())
         self._reports.resume()
+        self._keeper.take_stock(time.monotonic())
         self._heartbeat_s = welcome.heartbeat_s
         self._heartbeat_at_s = 0.0
 
@@ -164,6 +173,8 @@ class Nanny:
             *("--resources", json.dumps(options.resources)),
             *("--sys-path", json.dumps(list(options.sys_path))),
         ]
+        if self._keeper.info is not None:
+            arguments += ["--store", msgspec.json.encode(self._keeper.info).decode()]
         cwd = str(options.cwd.absolute()) if options.cwd is not None else None
         return EngineCommand(options.engine_command, arguments, os.environ, cwd)
 
@@ -182,6 +193,8 @@ class Nanny:
                 self._heartbeat_at_s = now_s + self._heartbeat_s
                 if self._link.is_welcome:
                     self._link.say(m.Heartbeat(self._supervisor.vitals()))
+                    if (stock := self._keeper.stock(now_s)) is not None:
+                        self._link.say(stock)
             reason = self._turn()
             if reason is not None:
                 return reason
@@ -225,6 +238,8 @@ class Nanny:
                     self._supervisor.start(now_s)
             elif isinstance(message, m.InterruptTasks):
                 self._supervisor.stop_tasks(message.token, message.tasks)
+            elif isinstance(message, m.DropValues):
+                self._keeper.drop(message.values)
             elif isinstance(message, m.Bye):
                 return message.reason or "the cluster stopped"
         return None

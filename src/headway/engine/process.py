@@ -29,11 +29,12 @@ from pathlib import Path
 
 import zmq
 
-from headway.config import EngineConfig, WireConfig
+from headway.config import EngineConfig, ValuesConfig, WireConfig
 from headway.core.events import Outcome
 from headway.engine import stack
 from headway.engine.ears import Ears
 from headway.engine.gate import Gate
+from headway.engine.keeper import Keeper
 from headway.engine.lifeline import die
 from headway.engine.line import Route
 from headway.engine.link import Link
@@ -43,6 +44,8 @@ from headway.engine.results import Results
 from headway.engine.runner import Function, Runner, stopped_outcome
 from headway.engine.status import StatusWriter
 from headway.errors import HeadwayError
+from headway.values.reading import Reader
+from headway.values.writing import StoreInfo, Writer
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.endpoint import read_connection_file
@@ -64,6 +67,8 @@ class EngineOptions:
     notify_fd: int
     host: str
     resources: dict[str, float] = field(default_factory=dict)
+    #: Where its large results are kept; None for nowhere.
+    store: StoreInfo | None = None
 
 
 class EngineProcess:
@@ -88,14 +93,28 @@ class EngineProcess:
         self._gate = Gate(self._status, self._wake_main)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         identity = f"engine-{options.token}".encode()
-        route = Route(self._context, read_connection_file(options.connection), identity, wire)
+        info = read_connection_file(options.connection)
+        route = Route(self._context, info, identity, wire)
         self._results = Results(route.with_suffix(m.RESULTS_SUFFIX), wire, config)
         self._link: Link[m.ToEngine] = Link(
             route, codec.to_engine(), self._make_hello, self._results.leave, self._on_welcome
         )
         self._ears = Ears(self._link, self._results, self._on_message)
+        store, values = options.store, ValuesConfig()
+        keeper = Keeper(
+            Reader(
+                info,
+                values,
+                wire,
+                own_store=store.store if store is not None else "",
+                kept_bytes_max=values.fetched_bytes_max,
+            ),
+            Writer(store, options.token, values) if store is not None else None,
+            values,
+            wire.frame_bytes_max,
+        )
         self._runner = Runner(
-            self._gate, self._results.output, wire.frame_bytes_max, self._announce_deadline
+            self._gate, self._results.output, keeper, wire.frame_bytes_max, self._announce_deadline
         )
 
     def run(self) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from headway.config import EngineConfig, WireConfig
-from headway.core.events import Outcome
+from headway.core.events import Outcome, Value
 from headway.engine.lifeline import die
 from headway.engine.line import Line, Route
 from headway.engine.output import Output
@@ -77,7 +77,8 @@ class Results:
             if not self._pending:
                 self._oldest_s = time.monotonic()
             self._pending.append(outcome)
-            self._pending_bytes += len(cast("bytes", outcome.payload))
+            if isinstance(outcome.payload, bytes):
+                self._pending_bytes += len(outcome.payload)
 
     def is_short(self, function: Function) -> bool:
         """Whether tasks with `function` are known to end soon."""
@@ -130,7 +131,7 @@ class Results:
         batch = codec.Batch(self._wire.inline_bytes_max)
         if outcomes_bytes > self._wire.inline_bytes_max:  # else none of them can be large
             for outcome in outcomes:
-                outcome.payload = batch.place(cast("bytes", outcome.payload))
+                outcome.payload = batch.place_value(cast("Value", outcome.payload))
         number = self._unaccepted.last + 1
         frames = codec.encode(m.Outcomes(number, outcomes), batch.large)
         self._unaccepted.add(frames)

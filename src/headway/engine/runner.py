@@ -17,8 +17,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from headway import current
-from headway.core.events import OVERRAN, RAISED, RAN, REFUSED, STOPPED, Outcome, format_task_id
+from headway.core.events import (
+    INPUT_LOST,
+    OVERRAN,
+    RAISED,
+    RAN,
+    REFUSED,
+    STOPPED,
+    ErrorInfo,
+    Outcome,
+    Value,
+    format_task_id,
+)
 from headway.engine import descendants
+from headway.engine.keeper import InputsLost, Keeper
 from headway.engine.status import INTERRUPT_OVERRAN
 from headway.errors import SerializationError
 from headway.wire import payload as wire_payload
@@ -71,13 +83,17 @@ class Runner:
         self,
         gate: Gate,
         output: Output,
+        keeper: Keeper,
         frame_bytes_max: int,
         announce_deadline: Callable[[float, float], None],
     ) -> None:
-        """`announce_deadline(now_s, deadline_s)` lets the nanny know of a run's time limit."""
+        """`keeper` reads and writes what does not travel.
+
+        `announce_deadline(now_s, deadline_s)` lets the nanny know of a run's time limit."""
         self._gate = gate
         self._status = gate.status
         self._output = output
+        self._keeper = keeper
         self._frame_bytes_max = frame_bytes_max
         self._announce_deadline = announce_deadline
 
@@ -98,18 +114,21 @@ class Runner:
             self._begin_limited(assignment, started_at_s)
         began_s = time.perf_counter()
         error: BaseException | None = None
+        result: Value = b""
         try:
             try:
                 gate.enter(item)
                 call = function.call or function.load()
                 # The codec has put every payload in its place: no index is left here.
+                inputs: Any = assignment.inputs
+                if inputs is not None:
+                    inputs = self._keeper.read(inputs)
                 args, kwargs = wire_payload.load_arguments(
-                    cast("bytes", assignment.payload), cast("list[bytes] | None", assignment.inputs)
+                    cast("bytes", assignment.payload), inputs
                 )
-                result = wire_payload.dump_result(call(*args, **kwargs), function.name)
-                if len(result) > self._frame_bytes_max:
-                    what = f"the result of {function.name}"
-                    wire_payload.check_size(result, self._frame_bytes_max, what)
+                value = call(*args, **kwargs)
+                if value is not None:
+                    result = self._keeper.dump(value, assignment, function.name)
             finally:
                 gate.leave()
         except BaseException as raised:
@@ -121,6 +140,7 @@ class Runner:
         if gate.interrupted:
             # Also where the task made an error of its own of our KeyboardInterrupt, or a result.
             outcome.status = OVERRAN if gate.interrupted == INTERRUPT_OVERRAN else STOPPED
+            self._keeper.forget(result)
             # What it has started, and not ended as it was interrupted, must not go on either.
             descendants.end_own(since_s=time.monotonic() - run_s)
         elif error is None:
@@ -129,6 +149,9 @@ class Runner:
             function.run_mean_s = (
                 run_s if mean_s == float("inf") else mean_s + _MEAN_WEIGHT * (run_s - mean_s)
             )
+        elif isinstance(error, InputsLost):
+            outcome.status = INPUT_LOST
+            outcome.lost, outcome.error = error.names, ErrorInfo([], str(error))
         else:
             self._tell_raised(outcome, error)
         del error  # its traceback holds this frame: a cycle that would keep the arguments

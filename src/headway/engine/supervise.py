@@ -64,9 +64,12 @@ class Supervisor:
         command: EngineCommand,
         config: EngineConfig,
         send: Callable[[m.FromNanny], None],
+        engine_ended: Callable[[str, float], None] = lambda token, now_s: None,
     ) -> None:
+        """`engine_ended(token, now_s)` is called for each that has ended."""
         self._config = config
         self._send = send
+        self._engine_ended = engine_ended
         self._oom = OomWatch()
         self._starter = Starter(command, config, self._oom, self._on_start_failed)
         self._engines: dict[str, _Watch] = {}
@@ -313,6 +316,7 @@ class Supervisor:
             tail=child.tail.lines(),
         )
         self._drop(child)
+        self._engine_ended(child.token, now_s)
         self._send(m.EngineDied(child.token, engine_end, status.task, status.busy))
         if not watch.restart:
             return

@@ -10,14 +10,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import cast
 
 from headway.core.events import (
     NEED_ALL,
     ON_FAILURE,
     ON_SUCCESS,
     ConditionSpec,
+    StoredValue,
     TaskId,
     TaskOptions,
+    parse_value_name,
 )
 from headway.core.states import FINAL_STATES, TaskState
 from headway.wire import messages as m
@@ -39,6 +42,10 @@ class Asked:
     #: The ends that its client heard.
     ends: list[m.Result] = field(default_factory=list)
     cancel_asked: bool = False
+    #: Its value may be lost, and made again: then there are several.
+    is_large: bool = False
+    #: Its client could not read it, and waits for its next end.
+    is_missed: bool = False
 
     @property
     def has_limit(self) -> bool:
@@ -84,6 +91,9 @@ class Checker:
         asked = self.tasks[task]
         state = TaskState(result.state)
         where = f"task {task & 0xFFFFFF} of {client}"
+        if asked.is_missed:
+            asked.is_missed = False
+            asked.ends.clear()
         if asked.ends:
             first = asked.ends[0]
             if (first.state, first.payload) != (result.state, result.payload):
@@ -94,7 +104,10 @@ class Checker:
             raise Violation(f"{where} was told in state {state!r}")
         runs = self.runs[task]
         if state is TaskState.SUCCEEDED:
-            payload = result.payload
+            if isinstance(result.payload, StoredValue):
+                self._require_run(where, runs, result.payload)
+                return
+            payload = cast("bytes", result.payload)
             if not any(run.how == "ran" and run.result == payload for run in runs):
                 raise Violation(f"{where} has the value {payload!r}, which no run of it gave")
             self._require_value(task, bytes(payload or b""))
@@ -113,7 +126,14 @@ class Checker:
         elif state is TaskState.TIMED_OUT and not asked.has_limit:
             raise Violation(f"{where} ran out of time, of which it had no end")
 
+    def _require_run(self, where: str, runs: list[Ran], value: StoredValue) -> None:
+        _, attempt = parse_value_name(value.name)
+        if not any(run.how == "ran" and run.attempt == attempt for run in runs):
+            raise Violation(f"{where} has the value {value.name}, which no run of it gave")
+
     def _require_value(self, task: TaskId, value: bytes) -> None:
+        if self.tasks[task].is_large:
+            return
         before = self.values.setdefault(task, value)
         if before != value:
             raise Violation(f"task {task & 0xFFFFFF} has two values: {before!r}, then {value!r}")
@@ -127,7 +147,8 @@ class Checker:
         runs = self.runs[task.task]
         if any(run.attempt == task.attempt for run in runs):
             raise Violation(f"{where} ran twice")
-        if asked.ends and asked.ends[0].state == TaskState.SUCCEEDED:
+        succeeded = asked.ends and asked.ends[0].state == TaskState.SUCCEEDED
+        if succeeded and not asked.is_large:  # else its value may be made again
             value = asked.ends[0].payload
             committed = max(run.attempt for run in runs if run.result == value)
             if task.attempt > committed:
@@ -191,5 +212,5 @@ class Checker:
     def require_all_ended(self, client: str) -> None:
         """Every task of a client that stayed has ended, and it heard so."""
         for task, asked in self.tasks.items():
-            if asked.client == client and not asked.ends:
+            if asked.client == client and (not asked.ends or asked.is_missed):
                 raise Violation(f"task {task & 0xFFFFFF} of {client} never ended")

@@ -78,6 +78,11 @@ class SimClient:
         self.session.cancel(tasks)
         self._soon()
 
+    def miss(self, node: TaskId, name: str) -> None:
+        """A value can't be read: ask for it anew."""
+        self.session.miss(node, name, TaskId(0))
+        self._soon()
+
     def release(self, node: TaskId) -> None:
         """Let go of a node."""
         self.session.released.append(node)

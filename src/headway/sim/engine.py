@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from headway.core import events as ev
-from headway.core.events import EngineEnd, Outcome, TaskId
+from headway.core.events import EngineEnd, Outcome, TaskId, Value
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.runner import Function
 from headway.engine.status import INTERRUPT_OVERRAN, Status
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: An outcome waits so long for others.
 _FLUSH_S = 0.001
+#: After the end of an engine, and now and then, its nanny says what is in its store.
+_STOCK_S, _STOCK_AGAIN_S = 2.0, 60.0
 
 
 class Script(Struct):
@@ -38,6 +40,7 @@ class Script(Struct):
     run_s: float
     ends: list[str]
     ignores_stop: bool = False
+    is_large: bool = False
 
 
 class Witness(Protocol):
@@ -138,13 +141,27 @@ class SimEngine:
         script = msgspec.json.decode(cast("bytes", item.assignment.payload), type=Script)
         self.run = _Run(item, script, next(self._runs), self.world.now)
         self.started = item.assignment.task
-        inputs = [bytes(value) for value in item.assignment.inputs or ()]
+        values = cast("list[Value]", item.assignment.inputs or [])
+        lost = self.nanny.stores.missing(values)
+        if lost:
+            self._miss_inputs(item, lost)
+            return
+        inputs = [self.nanny.stores.read(value) or b"" for value in values]
         self.nanny.witness.began(item.assignment, self.token, inputs)
         number = self.run.number
         slowness = self.slowness if self.nanny.network.is_troubled else 1.0
         self.world.after(script.run_s * slowness, lambda: self._end_run(number))
         if item.assignment.run_timeout_s is not None:
             self.nanny.watch(self)
+
+    def _miss_inputs(self, item: Assigned, lost: list[str]) -> None:
+        task = item.assignment
+        self.world.say(f"engine {self.token} can't read {', '.join(lost)}")
+        self.run = None
+        error = ev.ErrorInfo([], "lost")
+        outcome = Outcome(task.task, task.attempt, ev.INPUT_LOST, b"", 0.0, 0.0, error, lost)
+        self._add(outcome)
+        self.world.after(0.0, self._begin_next)
 
     @property
     def _is_welcome_once(self) -> bool:
@@ -177,8 +194,13 @@ class SimEngine:
         error = ev.ErrorInfo(["builtins.ValueError"], "no") if how != "ran" else None
         result = f"{task.task}:{task.attempt}:{self.token}".encode() if how == "ran" else b""
         self.nanny.witness.ended(task, self.token, how, result)
+        payload: Value = result
+        if how == "ran" and run.script.is_large:
+            nanny = self.nanny
+            name = ev.value_name(task.task, task.attempt)
+            payload = nanny.stores.keep(nanny.store, name, result)
         self.run = None
-        self._add(Outcome(task.task, task.attempt, statuses[how], result, 0.0, 0.001, error))
+        self._add(Outcome(task.task, task.attempt, statuses[how], payload, 0.0, 0.001, error))
         self._begin_next()
 
     def _add(self, outcome: Outcome) -> None:

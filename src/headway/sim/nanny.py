@@ -10,12 +10,13 @@ import itertools
 from collections import deque
 
 from headway.config import EngineConfig, WireConfig
-from headway.core.events import EngineEnd
+from headway.core.events import EngineEnd, StoreId
 from headway.engine.ladder import NEVER_S, Ladder, Step
 from headway.engine.status import INTERRUPT_OVERRAN, Status
 from headway.sim.engine import SimEngine, Witness
 from headway.sim.faults import Faults
 from headway.sim.network import Connection, Network
+from headway.sim.stores import Stores
 from headway.sim.world import World
 from headway.wire import codec
 from headway.wire import messages as m
@@ -23,6 +24,8 @@ from headway.wire import messages as m
 #: From an engine's end until its nanny says so; until another is there; until somebody starts
 #: a nanny again.
 _REPORT_S, _REPLACE_S, _NEW_NANNY_S = 0.002, 0.3, 1.0
+#: After the end of an engine, and now and then, its nanny says what is in its store.
+_STOCK_S, _STOCK_AGAIN_S = 2.0, 60.0
 _GRACE_S = EngineConfig().stop_grace_s
 
 
@@ -43,9 +46,11 @@ class SimNanny:
         engines: int,
         resources: dict[str, float],
         witness: Witness,
+        stores: Stores,
     ) -> None:
         self.world = world
         self.network = network
+        self.stores = stores
         self.faults = faults
         self.host = host
         self.resources = resources
@@ -63,6 +68,7 @@ class SimNanny:
 
     def _begin(self) -> None:
         self.token = f"{self.host}.{next(self._lives)}"
+        self._is_stock_due = False
         self.is_dead = False
         self._cluster = ""
         self._nth = 0
@@ -72,12 +78,18 @@ class SimNanny:
             self.network, f"nanny-{self.token}".encode(), self._hear, self._lost, self._hello
         )
 
+    @property
+    def store(self) -> StoreId:
+        """What its store is called."""
+        return StoreId(self.token)
+
     def die(self, why: str) -> None:
         """Its process ends, and its engines with it; somebody starts another."""
         if self.is_dead:
             return
         self.world.say(f"nanny {self.token} ends: {why}")
         self.is_dead = True
+        self.stores.end(self.store)
         self.connection.close()
         for engine in list(self.engines.values()):
             engine.die("its nanny ended")  # which tells nobody
@@ -107,6 +119,7 @@ class SimNanny:
         def report() -> None:
             if self.token == life and not self.is_dead:
                 del self.engines[engine.token]
+                self.world.after(_STOCK_S, self._take_stock)
                 self._died.append(died)
                 if self._is_welcome:
                     self.connection.send(codec.encode(died))
@@ -140,6 +153,9 @@ class SimNanny:
         )  # fmt: skip
         self.connection.send(codec.encode(hello))
 
+    def _take_stock(self) -> None:
+        self._is_stock_due = True
+
     def _lost(self) -> None:
         self._is_welcome = False
 
@@ -153,6 +169,10 @@ class SimNanny:
             if not e.is_dead
         ]
         self.connection.send(codec.encode(m.Heartbeat(vitals)))
+        if self._is_stock_due:
+            self._is_stock_due = False
+            self.world.after(_STOCK_AGAIN_S, self._take_stock)
+            self.connection.send(codec.encode(m.Stock(self.stores.names(self.store))))
 
     def _hear(self, frames: list[bytes]) -> None:
         if self.is_dead:
@@ -161,7 +181,7 @@ class SimNanny:
         if isinstance(message, m.Welcome):
             if message.nth == self._nth:
                 is_first, self._cluster = not self._cluster, message.cluster
-                self._is_welcome = True
+                self._is_welcome = self._is_stock_due = True
                 for _ in range(self._wanted if is_first else 0):
                     self._start_engine()
         elif isinstance(message, m.Refused):
@@ -177,3 +197,5 @@ class SimNanny:
             engine = self.engines.get(message.token)
             if engine is not None and not engine.is_dead:
                 engine.die(message.reason, wanted=True)
+        elif isinstance(message, m.DropValues):
+            self.stores.drop(self.store, message.values)

@@ -2,6 +2,7 @@
 
     python -m headway.sim 42            # one run, told in full if it fails
     python -m headway.sim --seeds 1000  # many
+    python -m headway.sim --seeds 1000 --first 1000000  # with large values, which get lost
 
 What this file must not know: how the parts work.
 """
@@ -16,7 +17,7 @@ import msgspec
 from headway.config import SchedulerConfig, WireConfig
 from headway.controller.loop import Controller
 from headway.core import invariants
-from headway.core.events import ConditionSpec, TaskId, TaskOptions
+from headway.core.events import ConditionSpec, StoredValue, TaskId, TaskOptions
 from headway.core.prefetch import load_max
 from headway.core.states import TaskState
 from headway.sim import faults as fl
@@ -26,6 +27,7 @@ from headway.sim.controller import ControllerLife
 from headway.sim.engine import Script
 from headway.sim.nanny import SimNanny
 from headway.sim.network import Network
+from headway.sim.stores import Stores
 from headway.sim.world import World
 from headway.wire import messages as m
 
@@ -37,6 +39,10 @@ WIRE = WireConfig(
 #: After the trouble: much longer than any timeout, so that what hangs, hangs for good.
 _DRAIN_S = 300.0
 _CHECK_EVERY = 10
+#: From this seed on, results are large now and then: a store keeps them, and may lose them.
+LARGE_FROM = 1_000_000
+#: How often somebody removes values, in a second; and a client looks at a result after so long.
+_LOSSES, _READ_AFTER_S = 2.0, 2.0
 #: How the attempts at a task end, one after the other: most tasks just run.
 _ENDS = ("ran", "ran", "ran", "raised", "raised ran", "crash ran", "crash", "refused ran")
 
@@ -73,11 +79,15 @@ class Run:
         )
         self.checker = Checker(load_max(config))
         self._turns = 0
+        self.stores = Stores(world)
+        self._large = 0.5 if seed >= LARGE_FROM else 0.0
+        self._values_rng = Random(f"values {seed}")
         self.life = ControllerLife(world, self.network, self.faults, config, WIRE, self._check_turn)
         self.nannies = [
             SimNanny(
                 world, self.network, self.faults, WIRE, f"host{n}", rng.randint(1, 3),
                 {"gpu": 2.0} if n == 0 or rng.random() < 0.5 else {}, self.checker,
+                self.stores,
             )
             for n in range(rng.randint(1, 3))
         ]  # fmt: skip
@@ -140,8 +150,10 @@ class Run:
         )
         if self.later_rng.random() < self.faults.run_timeout:
             options = msgspec.structs.replace(options, run_timeout_s=0.3)
+        script.is_large = self._values_rng.random() < self._large
         task = client.submit(msgspec.json.encode(script), inputs or None, after, follow, options)
         asked = Asked(client.name, options, inputs, [c for c in (after, follow) if c], follow)
+        asked.is_large = script.is_large
         self.checker.tasks[task] = asked
 
     def _condition(self, client: SimClient, tasks: list[TaskId]) -> ConditionSpec | None:
@@ -163,6 +175,16 @@ class Run:
         self.world.say(
             f"{client.name} hears: task {result.task & 0xFFFFFF} {TaskState(result.state).name}"
         )
+        value = result.payload
+        if isinstance(value, StoredValue):
+            after_s = self._values_rng.expovariate(1 / _READ_AFTER_S)
+            self.world.after(after_s, lambda: self._read(client, result.task, value))
+
+    def _read(self, client: SimClient, task: TaskId, value: StoredValue) -> None:
+        """A client looks at a large result, and asks for it anew if it is lost."""
+        if not client.is_gone and self.stores.read(value) is None:
+            self.checker.tasks[task].is_missed = True
+            client.miss(task, value.name)
 
     # --- the trouble -----------------------------------------------------------------------------
 
@@ -189,6 +211,7 @@ class Run:
         often(faults.controller_crash, lambda: self.life.crash("was killed"))
         often(faults.client_vanish, self._vanish)
         often(faults.clock_jump, self._jump)
+        often(_LOSSES * bool(self._large), self.stores.lose_some)
         world.after(faults.until_s, self._heal)
 
     def _cut(self, role: bytes) -> None:
@@ -284,7 +307,7 @@ class Run:
     def _is_empty(self) -> bool:
         controller = self.life.controller
         return controller is not None and not (
-            controller.scheduler.tasks or controller.scheduler.groups
+            controller.scheduler.tasks or controller.scheduler.groups or self.stores.left()
         )
 
     def _require_empty(self) -> None:
@@ -296,6 +319,9 @@ class Run:
         left = [*scheduler.tasks.values(), *scheduler.groups.values()]
         if left:
             raise Violation(f"{len(left)} nodes are left at the end, such as {left[0]!r}")
+        values = self.stores.left()
+        if values:
+            raise Violation(f"{len(values)} values are left at the end, such as {values[0]}")
 
 
 def run(seed: int, faults: fl.Faults | None = None) -> Outcome:

@@ -3,7 +3,8 @@
 A message is one frame of msgpack, then one frame for each payload in it that is large, or beyond
 what the first frame may hold of small ones: there such a payload is the index of its frame,
 counted from 0 in the order in which the fields of the message stand. So every frame has one
-place, and every place one frame. For example, a `Results` of one small and one large result is
+place, and every place one frame; but a result that is kept in a store has none: a reference to it
+stands in its place. For example, a `Results` of one small and one large result is
 
     frame 0    {"type": "results", "results": [[7, 4, b"small"], [8, 4, 0]]}
     frame 1    the large payload
@@ -23,6 +24,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from headway.core.events import RAN, StoredValue, Value
 from headway.errors import ProtocolError, SerializationError
 from headway.wire import messages as m
 
@@ -134,8 +136,11 @@ def _place_assigned(message: m.Assigned, large: _LargeFrames) -> None:
 
 def _place_outcomes(message: m.Outcomes, large: _LargeFrames) -> None:
     for outcome in message.outcomes:
-        if type(outcome.payload) is int:
-            outcome.payload = large.take(outcome.payload)
+        payload = outcome.payload
+        if type(payload) is int:
+            outcome.payload = large.take(payload)
+        elif type(payload) is StoredValue and outcome.status != RAN:
+            raise ProtocolError(f"an outcome of status {outcome.status} has a stored value")
     large.end()
 
 
@@ -171,6 +176,10 @@ class Batch:
         self._inline_bytes_max = inline_bytes_max
         self._inline_left = inline_sum_max
         self.large: list[Buffer] = []
+
+    def place_value(self, value: Value) -> Value | int:
+        """The same as `place`, for what a task returned: a reference stays one."""
+        return value if isinstance(value, StoredValue) else self.place(value)
 
     def place(self, payload: bytes) -> bytes | int:
         """What to write into the message for `payload`: itself, or its frame's index."""

@@ -21,6 +21,7 @@ from headway.core.events import (
     GroupSpec,
     Outcome,
     Payload,
+    StoredValue,
     TaskId,
     TaskSpec,
 )
@@ -202,6 +203,14 @@ class Resume(Struct, tag="resume", frozen=True):
     tasks: list[TaskId]
 
 
+class Missed(Struct, tag="missed", frozen=True):
+    """The stored value `name` of a task that has succeeded can't be read: answered by another
+    Result, when the task has run again, or else with a problem."""
+
+    task: TaskId
+    name: str
+
+
 class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
@@ -272,11 +281,12 @@ class Hold(Struct, tag="hold", frozen=True):
 
 
 class Result(Struct, array_like=True):
-    """How one task ended. `state` is a TaskState; `payload` is a result or pickled exception."""
+    """How one task ended. `state` is a TaskState; `payload` is a result, or where it is kept, or
+    a pickled exception."""
 
     task: TaskId
     state: int
-    payload: Payload | int | None = None
+    payload: Payload | int | StoredValue | None = None
     engine: EngineId | None = None
     problem: Problem | None = None
 
@@ -333,14 +343,14 @@ class Notice(Struct, tag="notice", frozen=True):
 class Assignment(Struct, array_like=True):
     """One attempt at a task. `function` points into the batch's `functions`.
 
-    `inputs` are the values that the arguments refer to, in order.
+    `inputs` are the values that the arguments refer to, in order, or where they are kept.
     """
 
     task: TaskId
     attempt: int
     function: int
     payload: Payload | int
-    inputs: list[Payload | int] | None = None
+    inputs: list[Payload | int | StoredValue] | None = None
     run_timeout_s: float | None = None
 
 
@@ -455,6 +465,19 @@ class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
     tasks: list[TaskId]
 
 
+class Stock(Struct, tag="stock", frozen=True):
+    """Nanny to controller: all the values that are in its store. Answered by a DropValues, if some
+    are there that nobody will ask for."""
+
+    values: list[str]
+
+
+class DropValues(Struct, tag="drop-values", frozen=True):
+    """Controller to nanny: values that nobody needs any more."""
+
+    values: list[str]
+
+
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
 ClientBatch = Submit | Release | Cancel | Keep
 Hello = ClientHello | EngineHello | NannyHello
@@ -466,6 +489,7 @@ FromClient = (
     | Keep
     | Watch
     | Resume
+    | Missed
     | Ask
     | Order
     | Shown
@@ -475,7 +499,7 @@ FromClient = (
     | Bye
 )
 FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
-FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Output | Bye
+FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Stock | Output | Bye
 ToClient = (
     Welcome
     | WhoAreYou
@@ -490,4 +514,14 @@ ToClient = (
     | Bye
 )
 ToEngine = Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack | StopTasks | Ping | Bye
-ToNanny = Welcome | WhoAreYou | Refused | StopEngine | StartEngines | InterruptTasks | Ping | Bye
+ToNanny = (
+    Welcome
+    | WhoAreYou
+    | Refused
+    | StopEngine
+    | StartEngines
+    | InterruptTasks
+    | DropValues
+    | Ping
+    | Bye
+)

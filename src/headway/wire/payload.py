@@ -2,8 +2,8 @@
 
 Rule 1: only clients and engines import this file, never the controller or the core: what a
 controller carries is opaque to it, so that no peer can make it run anything.
-Rule 2: a payload is written and read here and nowhere else, so this is also the one place
-that will change when large values are put elsewhere than inline.
+Rule 2: a payload is written and read here and nowhere else, also one that is kept in a store:
+that is its pickle, and apart from it the buffers of arrays, which so are never copied here.
 Rule 3: what can't be pickled is named: the function, which argument or result, and why.
 
 Pickling runs code of the user (`__reduce__`, `__getstate__`), and may therefore raise anything
@@ -101,10 +101,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no type h
         return reduced
 
 
-def _dumps(value: Any) -> bytes:
+def _dumps(value: Any, take_buffer: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
     with io.BytesIO() as file:
-        _Pickler(file, protocol=_PICKLE_PROTOCOL).dump(value)
+        _Pickler(file, protocol=_PICKLE_PROTOCOL, buffer_callback=take_buffer).dump(value)
         return file.getvalue()
+
+
+#: A value apart: its pickle, then the buffers that it refers to.
+Parts = Sequence[bytes | memoryview]
 
 
 # --- functions ----------------------------------------------------------------------------------
@@ -168,7 +172,7 @@ class _Collector:
 class _Inputs:
     """The values that the arguments being loaded refer to, each unpickled at most once."""
 
-    def __init__(self, payloads: Sequence[bytes]) -> None:
+    def __init__(self, payloads: Sequence[bytes | Parts]) -> None:
         self._payloads = payloads
         self._values: dict[int, Any] = {}
 
@@ -257,9 +261,10 @@ def _find_culprit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, E
 
 
 def load_arguments(
-    payload: bytes, inputs: Sequence[bytes] | None
+    payload: bytes, inputs: Sequence[bytes | Parts] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments that `dump_arguments` wrote; `inputs` are results, in the inputs' order.
+    """The arguments that `dump_arguments` wrote; `inputs` are results, or their parts, in the
+    inputs' order.
 
     A future that was given twice becomes one object, found twice. Raises whatever unpickling
     raises; SerializationError where an input is missing.
@@ -290,15 +295,60 @@ def dump_result(value: Any, function_name: str) -> bytes:
             return pickle.dumps(value, protocol=_PICKLE_PROTOCOL)
         return _dumps(value)
     except Exception as error:
-        raise SerializationError(
-            f"the result of {function_name}, a {type(value).__qualname__!r}, "
-            f"can't be pickled: {_reason(error)}"
-        ) from error
+        raise _unpicklable_result(value, function_name, error) from error
 
 
-def load_result(payload: bytes) -> Any:
-    """The value that `dump_result` wrote. Raises whatever unpickling it raises."""
-    return pickle.loads(payload) if payload else None
+def dump_parts(
+    value: Any, function_name: str, inline_bytes_max: int, buffer_bytes_min: int
+) -> bytes | Parts:
+    """The result of a task: one pickle, or its parts if they are above a limit together.
+
+    Parameters:
+        inline_bytes_max: that limit. What is below is one pickle, which is loaded as ever: its
+            arrays can be written to.
+        buffer_bytes_min: smaller buffers are copied into the pickle in any case.
+
+    Raises:
+        SerializationError: `value` can't be pickled.
+    """
+    if value is None or type(value) in _ATOMIC:
+        return dump_result(value, function_name)
+    buffers: list[memoryview] = []
+
+    def take_buffer(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < buffer_bytes_min:
+            return True
+        buffers.append(raw)
+        return False
+
+    try:
+        stream = _dumps(value, take_buffer)
+    except Exception as error:
+        raise _unpicklable_result(value, function_name, error) from error
+    if not buffers:
+        return stream
+    if len(stream) + sum(raw.nbytes for raw in buffers) <= inline_bytes_max:
+        return dump_result(value, function_name)
+    return [stream, *buffers]
+
+
+def load_result(payload: bytes | Parts) -> Any:
+    """The value that `dump_result` or `dump_parts` wrote. Raises whatever unpickling it raises.
+
+    Of several parts, the value refers to the buffers, and keeps them.
+    """
+    if isinstance(payload, bytes):
+        return pickle.loads(payload) if payload else None
+    stream, *buffers = payload
+    return pickle.loads(stream, buffers=buffers) if len(stream) else None
+
+
+def _unpicklable_result(value: Any, function_name: str, error: Exception) -> SerializationError:
+    return SerializationError(
+        f"the result of {function_name}, a {type(value).__qualname__!r}, "
+        f"can't be pickled: {_reason(error)}"
+    )
 
 
 def check_size(payload: bytes, bytes_max: int, what: str) -> None:

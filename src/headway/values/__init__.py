@@ -1,0 +1,1 @@
+"""Large results: files in stores, one for each nanny; written by engines, read by whoever asks."""
