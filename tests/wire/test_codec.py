@@ -22,7 +22,9 @@ from headway.core.events import (
     TaskOptions,
     TaskSpec,
 )
+from headway.core.listing import TaskQuery
 from headway.core.problems import Problem
+from headway.core.states import TaskState
 from headway.errors import ProtocolError, SerializationError
 from headway.wire import codec
 from headway.wire import messages as m
@@ -77,10 +79,16 @@ EXAMPLES: list[Any] = [
     ),
     m.Release(2, [1, 2], [DIGEST]),
     m.Cancel(3, [1 << 40 | 1], queued_only=True),
+    m.Keep(4),
+    m.Watch([2 << 40 | 1]),
     m.Resume([1 << 40 | 1]),
     m.Ask(1, "explain", 7),
+    m.Ask(2, "tasks", tasks=TaskQuery([TaskState.FAILED], "label", 7, "age", True, 5)),
+    m.Order(3, "drain", 1),
+    m.Order(4, "start", count=2),
     m.Shown(3),
     m.Shutdown(),
+    m.Shutdown(keep_tasks=True),
     m.Accepted(12),
     m.Results(
         [
@@ -111,6 +119,7 @@ EXAMPLES: list[Any] = [
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),
     m.StopEngine("token", "asked", True),
+    m.StartEngines(2),
     m.InterruptTasks("token", [7]),
 ]
 
