@@ -96,6 +96,8 @@ class Checker:
             asked.ends.clear()
         if asked.ends:
             first = asked.ends[0]
+            if asked.is_large:
+                return  # it was run again for somebody else, of which its client takes no notice
             if (first.state, first.payload) != (result.state, result.payload):
                 raise Violation(f"{where} ended twice: {first}, {result}")
             return
