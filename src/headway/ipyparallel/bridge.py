@@ -178,6 +178,12 @@ class Bridge:
         task = self.task(job)
         return task is not None and task.state in ON_ENGINE_STATES
 
+    def engine_of(self, job: Job) -> bytes | None:
+        """The uuid of the engine on which `job` is, or has ended; None if on none."""
+        task = self.task(job)
+        entry = self.engines.by_id(task.engine) if task is not None and task.engine else None
+        return None if entry is None else entry.uuid
+
     def is_queued(self, job: Job) -> bool:
         """Whether `job` waits: for its dependencies, or for an engine."""
         task = self.task(job)
