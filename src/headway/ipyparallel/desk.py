@@ -230,16 +230,6 @@ class Desk:
             except Exception as error:  # no message may cost another task its turn
                 self.failed(f"{handler.__name__} of a message", error)
 
-    def drain_results(self) -> None:
-        """Take in the results that have come, before an engine goes."""
-        if self._in_turn or self._engine is None:
-            return
-        self._in_turn = True
-        try:
-            self._drain(self._engine, self.owner.dispatch_result)
-        finally:
-            self._in_turn = False
-
     def settle(self) -> None:
         """Place what can be placed, send what is decided; not within a turn, which ends so."""
         if self._in_turn:
