@@ -531,7 +531,8 @@ def test_bad_messages_are_named_once_and_disturb_nothing(kit):
         ("retries", -1), ("retries", "many"), ("timeout", "soon"), ("timeout", [1]),
         ("targets", "a"), ("targets", [1]), ("after", 7), ("after", [1]),
         ("follow", {"dependencies": "x"}), ("after", {"dependencies": ["x"], "need": 4}),
-        ("after", {"dependencies": ["x"], "success": False}), ("priority", 1.5),
+        ("after", {"dependencies": ["x"], "need": 0}), ("priority", 1.5),
+        ("after", {"dependencies": ["x"], "success": False}),
         ("run_timeout", -1), ("fair", "yes"), ("after", {"dependencies": ["x"], "on": "maybe"}),
     ],
 )  # fmt: skip
