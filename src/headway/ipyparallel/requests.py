@@ -119,6 +119,8 @@ def _wanted(key: str, value: Any) -> Wanted:
         need = NEED_ALL if _flag(f"{key}['all']", value.get("all", True)) else 1
         if value.get("need") not in (None, "all"):
             need = 1 if value["need"] == "any" else _count(f"{key}['need']", value["need"])
+            if not need:
+                raise BadRequest(f"{key}['need']=0 asks for none of its tasks")
     else:
         ids = value
     if isinstance(ids, str) or not isinstance(ids, list | tuple | set | frozenset):
