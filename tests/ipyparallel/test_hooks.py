@@ -7,6 +7,7 @@ an InvalidDependency, which is empty in the stock one.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -157,6 +158,31 @@ def test_ipcluster_start_with_controller_headway(home):
             assert_is_headways(client)
     finally:
         subprocess.run([*run, "stop", profile], capture_output=True, timeout=DEADLINE_S, check=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("--hwm=-1", "'hwm' trait .* should not be less than 0"),
+        ("--scheme=nope", "no scheme 'nope': known are leastload, lru,"),
+    ],
+)
+def test_a_bad_setting_ends_the_controller_with_one_line_before_it_starts(home, setting, why):
+    command = [sys.executable, "-m", "headway.ipyparallel.app"]
+    arguments = [f"--profile-dir={home / 'profile'}", setting]
+    ended = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert ended.returncode == 1
+    assert re.search(f"CRITICAL.*{why}", ended.stderr)
+    assert "Traceback" not in ended.stderr
+    assert not list((home / "profile").rglob("ipcontroller-*.json"))
+
+
+def test_a_cluster_with_a_bad_setting_does_not_start(home):
+    cluster = ipp.Cluster(controller="headway", controller_args=["--hwm=-1"], n=1)
+    with pytest.raises(RuntimeError, match="Controller stopped"):
+        cluster.start_cluster_sync()
 
 
 def test_the_controller_ends_when_its_task_scheduler_does(home):

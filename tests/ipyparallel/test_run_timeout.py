@@ -149,6 +149,27 @@ def test_one_that_goes_on_after_its_interrupt_is_given_up_and_its_engine_spared(
         kit.until(lambda: kit.sent("a") == [task, other])
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_reply_for_a_run_that_took_too_long_names_its_engine(stops):
+    """Else the Hub, which was told that the engine has the task, would count it there for ever."""
+    with Kit(has_control=True) as kit:
+        kit.engine("a", "b")
+        kit.submit()
+        task = kit.submit(run_timeout=10)
+        (engine,) = kit.where(task)
+        kit.pass_time(10)
+        assert kit.interrupts() == [engine]
+
+        if stops:
+            kit.answer(engine, task, "error")
+        else:
+            kit.pass_time(2)
+
+        assert kit.outcome(task) == "TaskTimeout"
+        (reply,) = kit.replies(task)
+        assert (reply.metadata["engine"], reply.metadata["status"]) == (engine, "error")
+
+
 def test_two_that_overrun_on_one_engine_both_keep_it_from_new_tasks():
     with Kit(hwm=2) as kit:
         kit.engine("a")

@@ -387,6 +387,16 @@ def test_clients_without_tasks_are_forgotten(kit):
     assert len(kit.scheduler._desk.bridge.core.clients) <= 1001
 
 
+def test_clients_that_all_have_tasks_are_not_looked_through_for_each_new_one(kit, monkeypatch):
+    bridge, sweeps = kit.scheduler._desk.bridge, []
+    forget = bridge._forget_idle_clients
+    monkeypatch.setattr(bridge, "_forget_idle_clients", lambda: sweeps.append(forget()))
+    for n in range(1100):
+        kit.scheduler.dispatch_submission(kit.request(f"c{n}".encode())[1])
+    assert len(bridge.core.clients) == 1100
+    assert len(sweeps) == 1
+
+
 # --- new keys -------------------------------------------------------------------------------------
 
 

@@ -207,6 +207,8 @@ BAD = [
     ("retry_same_engine", "yes", TypeError, "retry_same_engine='yes'"),
     ("wait_for_engines", 0, TypeError, "wait_for_engines=0"),
     ("timeout", -1, ValueError, "timeout=-1"),
+    ("retries", -1, ValueError, "retries=-1 is negative"),
+    ("retries", 1.5, TypeError, "retries=1.5 is not an integer"),
     ("after", [7], ValueError, "after is not a dependency: 7 names no task"),
     ("follow", {"msg_ids": ["a"]}, ValueError, "follow is not a dependency: .* no keys"),
     ("follow", 7, ValueError, "follow is not a dependency: 7 names no tasks"),

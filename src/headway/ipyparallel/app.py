@@ -16,6 +16,7 @@ from multiprocessing import Process
 from typing import Any, ClassVar
 
 from ipyparallel.controller import app as ipp
+from jupyter_client.session import Session
 from tornado.ioloop import PeriodicCallback
 
 from headway.ipyparallel.launch import launch_scheduler
@@ -41,6 +42,19 @@ class HeadwayController(ipp.IPController):  # type: ignore[misc]  # it has no ty
         super().__init__(**kwargs)
         self._task_scheduler: Process | None = None
         self._exit_code = 0
+
+    def init_hub(self) -> None:
+        """Begin, if the settings of the task scheduler make sense.
+
+        A bad one is told in one line, before connection files say that there is a controller. From
+        the scheduler's process it would be a traceback, in a cluster that takes clients already.
+
+        Raises:
+            traitlets.TraitError: one does not.
+        """
+        if self.config.TaskScheduler.get("scheme_name") != "none":  # no task scheduler at all
+            TaskScheduler(config=self.config, session=Session(), log=self.log)
+        super().init_hub()
 
     def launch_python_scheduler(
         self, name: str, scheduler_args: dict[str, Any], children: list[Any]

@@ -28,8 +28,8 @@ from headway.ipyparallel.engines import EngineEntry, Engines
 from headway.ipyparallel.finished import FinishedIds
 from headway.ipyparallel.requests import PLAIN, Request, Wanted
 
-#: Clients without unfinished tasks are forgotten when there are more than this.
-_IDLE_CLIENTS_MAX = 1_000
+#: Clients without unfinished tasks are forgotten when there are more clients than this.
+_CLIENTS_MAX = 1_000
 #: A task or an engine, as the core's texts name it.
 _CORE_NAME = re.compile(r"\b(?:\d{1,9}-\d{1,13}|e\d{1,15})\b")
 #: So many tasks that ended last can be named in a text, and those that others wait for still.
@@ -157,6 +157,8 @@ class Bridge:
         self._ended: dict[ev.TaskId, str] = {}
         self._ended_max = 2 * _NAMED_MAX
         self._clients: dict[bytes, _Client] = {}
+        #: When those without a task are looked for: more of them than that may have one.
+        self._clients_max = _CLIENTS_MAX
         self._clients_made = 0
 
     # --- what a job is to the core --------------------------------------------------------------
@@ -177,6 +179,12 @@ class Bridge:
         """Whether an engine has `job`."""
         task = self.task(job)
         return task is not None and task.state in ON_ENGINE_STATES
+
+    def engine_of(self, job: Job) -> bytes | None:
+        """The uuid of the engine on which `job` is, or has ended; None if on none."""
+        task = self.task(job)
+        entry = self.engines.by_id(task.engine) if task is not None and task.engine else None
+        return None if entry is None else entry.uuid
 
     def is_queued(self, job: Job) -> bool:
         """Whether `job` waits: for its dependencies, or for an engine."""
@@ -340,7 +348,7 @@ class Bridge:
     def _client_of(self, ident: bytes) -> _Client:
         client = self._clients.get(ident)
         if client is None:
-            if len(self._clients) >= _IDLE_CLIENTS_MAX:
+            if len(self._clients) >= self._clients_max:
                 self._forget_idle_clients()
             self._clients_made += 1
             client = self._clients[ident] = _Client(ev.ClientId(self._clients_made))
@@ -351,6 +359,8 @@ class Bridge:
     def _forget_idle_clients(self) -> None:
         """Half of those without a task, the oldest first: a sweep pays for the next ones too."""
         idle = [ident for ident, client in self._clients.items() if not client.open]
+        # All may be busy: then the next sweep waits until there are twice as many.
+        self._clients_max = max(_CLIENTS_MAX, 2 * (len(self._clients) - len(idle)))
         for ident in idle[: len(idle) // 2 + 1]:
             self.tell(ev.ClientLeft(self._clients.pop(ident).id), 0.0)
 

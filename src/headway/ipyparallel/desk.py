@@ -24,7 +24,7 @@ import zmq
 
 from headway.config import SchedulerConfig
 from headway.core.commands import Assign, Command, Deliver
-from headway.core.problems import KIND_CANCELLED, KIND_IMPOSSIBLE
+from headway.core.problems import KIND_CANCELLED, KIND_IMPOSSIBLE, KIND_RUN_TIMEOUT
 from headway.core.states import TaskState
 from headway.ipyparallel.alarms import Alarms
 from headway.ipyparallel.bridge import Bridge, Job
@@ -33,7 +33,7 @@ from headway.ipyparallel.fleet import Fleet
 from headway.ipyparallel.frames import BadMessage, Frame, Frames, Message
 from headway.ipyparallel.hub import Hub
 from headway.ipyparallel.overruns import Overruns
-from headway.ipyparallel.replies import ABORTED, error_content, error_name
+from headway.ipyparallel.replies import ABORTED, error_content, error_metadata, error_name
 from headway.ipyparallel.schemes import BY_NAME
 from headway.ipyparallel.sockets import Channel, Unroutable, Watch
 
@@ -230,16 +230,6 @@ class Desk:
             except Exception as error:  # no message may cost another task its turn
                 self.failed(f"{handler.__name__} of a message", error)
 
-    def drain_results(self) -> None:
-        """Take in the results that have come, before an engine goes."""
-        if self._in_turn or self._engine is None:
-            return
-        self._in_turn = True
-        try:
-            self._drain(self._engine, self.owner.dispatch_result)
-        finally:
-            self._in_turn = False
-
     def settle(self) -> None:
         """Place what can be placed, send what is decided; not within a turn, which ends so."""
         if self._in_turn:
@@ -352,8 +342,12 @@ class Desk:
             elif problem is None or problem.kind == KIND_CANCELLED:
                 self._reply(job, ABORTED, ABORTED)
             else:
-                text = self.bridge.in_words(problem.text)
-                self._reply(job, error_content(error_name(job, problem), text), None)
+                content = error_content(
+                    error_name(job, problem), self.bridge.in_words(problem.text)
+                )
+                # The one end on an engine for which it has no reply: else it is relayed, above.
+                engine = self.bridge.engine_of(job) if problem.kind == KIND_RUN_TIMEOUT else None
+                self._reply(job, content, None if engine is None else error_metadata(engine))
         finally:
             self.fleet.ended(job)
             self.bridge.ended(job, command.state is TaskState.SUCCEEDED, self.now())

@@ -29,6 +29,15 @@ def _check_priority(value: Any) -> int:
     return priority
 
 
+def _check_retries(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"retries={value!r} is not an integer")
+    retries = int(value)
+    if retries < 0:
+        raise ValueError(f"retries={retries} is negative")
+    return retries
+
+
 def seconds(name: str, value: Any) -> float:
     """None, 0 and infinity are no bound; 0 is ipyparallel's word for it."""
     if value is None:
@@ -71,6 +80,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "after": lambda value: _check_dependency("after", value),
     "follow": lambda value: _check_dependency("follow", value),
     "timeout": lambda value: seconds("timeout", value),
+    "retries": _check_retries,
 }
 #: Those that ipyparallel's own view does not have. Each is false if it is not given.
 OWN = ("priority", "fair", "run_timeout", "retry_same_engine", "wait_for_engines")

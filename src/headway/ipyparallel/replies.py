@@ -47,12 +47,17 @@ def error_name(job: Job, problem: Problem) -> str:
     return job.why or _ERROR_NAMES.get(problem.kind, "ImpossibleDependency")
 
 
+def error_metadata(engine: bytes) -> dict[str, Any]:
+    """The metadata of a reply that says that a task did not succeed on `engine`. By it the Hub
+    knows that the engine has the task no more, and the client where it was."""
+    uuid = engine.decode("utf-8", "replace")
+    return {"status": "error", "engine": uuid, "date": datetime.now(UTC).isoformat()}
+
+
 def lost_reply(frames: Frames, job: Job, engine: bytes, text: str) -> list[Any]:
     """What the engine would have said of `job`, had it known that its answer gets lost: the frames
     as if they had come from there."""
-    uuid = engine.decode("utf-8", "replace")
-    metadata = {"status": "error", "engine": uuid, "date": datetime.now(UTC).isoformat()}
-    content = error_content("EngineError", text)
+    content, metadata = error_content("EngineError", text), error_metadata(engine)
     idents = [engine, *job.idents]
     return list(
         frames.build("apply_reply", content, parent=job.header, metadata=metadata, idents=idents)

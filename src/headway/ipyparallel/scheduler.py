@@ -245,7 +245,6 @@ class TaskScheduler(SessionFactory):
                 self._job_added(uid)
 
     def _unregister_engine(self, uid: bytes) -> None:
-        self._desk.drain_results()
         entry = self._desk.bridge.engines.get(uid)
         if entry is None:
             # So that an older answer of the Hub does not bring it back.

@@ -176,16 +176,14 @@ class HeadwayBalancedView(ipp.LoadBalancedView):  # type: ignore[misc]  # it has
                 return getattr(self, name)
             return CHECKS[name](given[name]) if name in CHECKS else given[name]
 
-        retries, targets = flag("retries"), flag("targets")
-        if isinstance(retries, bool) or not isinstance(retries, int):
-            raise TypeError(f"retries={retries!r} is not an integer")
+        targets = flag("targets")
         uuids = [] if targets is None else self.client._build_targets(targets)[0]
         metadata = {
             "after": self._render_dependency(flag("after")),
             "follow": self._render_dependency(flag("follow")),
             "timeout": flag("timeout"),
             "targets": [uuid.decode() for uuid in uuids],
-            "retries": retries,
+            "retries": flag("retries"),
             "label": flag("label"),
         }
         return metadata | {name: value for name in OWN if (value := flag(name))}
