@@ -4,7 +4,8 @@ A task that comes to an idle engine would wake the receiver, and that the main t
 costs as much as a short task's whole way through the engine. So the main thread hears for itself
 between short tasks, and the receiver is parked.
 
-Rule 1: whoever hears holds `_right`; link, results' acknowledgements and the poll are his alone.
+Rule 1: one thread hears at a time, and which is changed under `_lock` alone, by the one that gives
+the ears away or finds nobody having them; link, results' acknowledgements and the poll are his.
 Rule 2: before a task that may be long, and when nothing has come for a while, the main thread
 gives the ears to the receiver, which then waits without a timeout. Rule 3: a task that was thought
 to be short may not end: while the receiver is parked it looks now and then, and takes the ears
@@ -49,14 +50,18 @@ class Ears:
         self._link = link
         self._results = results
         self._on_message = on_message
-        self._right = threading.Lock()
-        #: The main thread wants the ears, or has them.
-        self._is_wanted = False
-        #: The main thread is in `hear_until`.
+        self._lock = threading.Lock()
+        #: Who hears: one of them, or nobody while a short task runs.
+        self._receiver_hears = True
         self.main_hears = False
-        # A lock as the cheapest thing to wait for: released to unpark the receiver.
+        #: The main thread waits for the ears: the receiver shall give them. Only while it has them.
+        self._is_wanted = False
+        # Locks as the cheapest things to wait for: released to unpark the receiver, and to let the
+        # main thread go on with the ears.
         self._unpark = threading.Lock()
         self._unpark.acquire()
+        self._granted = threading.Lock()
+        self._granted.acquire()
         #: Readable when whoever waits for news shall look up. For the whole process: never closed.
         self._rouse_reader, self._rouse_writer = os.pipe()
         os.set_blocking(self._rouse_reader, False)
@@ -79,18 +84,21 @@ class Ears:
             HeadwayError: see Link.hear.
         """
         while True:
-            with self._right:
-                while not self._is_wanted:
-                    self._hear_or_wait(_WAIT_MAX_S)
+            while not self._is_wanted:
+                self._hear_or_wait(_WAIT_MAX_S)
+            with self._lock:
+                self._is_wanted = self._receiver_hears = False
+                self.main_hears = True
+            self._granted.release()
             self._park()
 
     def _park(self) -> None:
-        """Wait until the ears are given, or are to be taken from one who does not hear."""
+        """Wait until the ears are given, or take them if the main thread does not hear."""
         while not self._unpark.acquire(timeout=_LOOK_S):
-            if self._right.acquire(blocking=False):
-                self._is_wanted = False
-                self._right.release()
-                return
+            with self._lock:
+                if not self.main_hears and not self._receiver_hears:  # else they are given just now
+                    self._receiver_hears = True
+                    return
 
     # --- the main thread -------------------------------------------------------------------------
 
@@ -101,12 +109,8 @@ class Ears:
         Raises:
             HeadwayError: see Link.hear.
         """
-        self.main_hears = self._is_wanted = True
-        if not self._right.acquire(blocking=False):
-            self.rouse()
-            self._right.acquire()
+        self._take()
         try:
-            self._is_wanted = True  # the receiver may have taken them meanwhile
             give_up_at_s = time.monotonic() + _LINGER_S
             while not is_done():
                 left_s = give_up_at_s - time.monotonic()
@@ -116,19 +120,29 @@ class Ears:
             else:
                 return True
         finally:
-            self.main_hears = False
-            self._right.release()
+            with self._lock:
+                self.main_hears = False
         self.give()
         return False
 
-    def give(self) -> None:
-        """Give the ears to the receiver, if they are here."""
-        if self._is_wanted:
-            self._is_wanted = False
-            with contextlib.suppress(RuntimeError):  # it was unparked already
-                self._unpark.release()
+    def _take(self) -> None:
+        with self._lock:
+            if not self._receiver_hears:
+                self.main_hears = True
+                return
+            self._is_wanted = True
+        self.rouse()
+        self._granted.acquire()
 
-    # --- whoever holds the right -----------------------------------------------------------------
+    def give(self) -> None:
+        """Give the ears to the receiver, if it has not got them."""
+        with self._lock:
+            if self._receiver_hears:
+                return
+            self._receiver_hears = True
+        self._unpark.release()
+
+    # --- whoever has the ears -----------------------------------------------------------------
 
     def _hear_or_wait(self, wait_s: float) -> None:
         """Hear one message; or, if none has come, wait for news for `wait_s` at most."""

@@ -259,6 +259,8 @@ class EngineProcess:
             self._on_stop_tasks(message)
         elif isinstance(message, m.Bye):
             os.kill(os.getpid(), signal.SIGTERM)
+            # A signal that comes just before a thread waits for a lock does not end that wait.
+            self._wake_main()
 
     def _on_assigned(self, message: m.Assigned) -> None:
         # Dropped before new: one that was dropped, and is needed again, comes in one message.
