@@ -36,6 +36,7 @@ from headway.core.schemes import load_scheme
 from headway.core.states import FINAL_STATES, TRANSITIONS, Cause, TaskState
 from headway.core.statistics import Counters
 from headway.core.timers import Timer, Timers
+from headway.core.watched import Watcher
 from headway.errors import InvariantViolation
 
 WAITING, READY = TaskState.WAITING, TaskState.READY
@@ -74,6 +75,8 @@ class Life:
         #: Engines whose load changed in this event: their lanes hear of it at its end.
         self.changed: dict[EngineId, Engine] = {}
         self.stamps = Stamps()
+        #: Told of each task that is new or changes its state. Most of the time there is none.
+        self.watchers: list[Watcher] = []
 
     def move(self, task: Task, cause: Cause) -> None:
         """Change the state of `task`. Nobody else does."""
@@ -84,6 +87,13 @@ class Life:
         by_state[task.state] -= 1
         by_state[state] += 1
         task.state = state
+        if self.watchers:
+            self.tell_watchers(task)
+
+    def tell_watchers(self, task: Task) -> None:
+        """`task` is new, or has changed its state: for those who look on."""
+        for watcher in self.watchers:
+            watcher.note(task)
 
     def make_ready(
         self, task: Task, cause: Cause, now: float, out: Commands, front: bool = False

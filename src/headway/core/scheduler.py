@@ -61,6 +61,8 @@ class Scheduler:
         self.recalls = life.recalls
         self.counters = life.counters
         self.stamps = life.stamps
+        #: Those who look on: see watched.py.
+        self.watchers = life.watchers
         #: No engine has had more tasks at once: see prefetch.py.
         self.load_max = load_max(config)
         self._rng = rng

@@ -184,7 +184,8 @@ class Resume(Struct, tag="resume", frozen=True):
 class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
-    `what` is one of explain, task, engines, statistics; `node` is the task, where one is meant.
+    `what` is one of explain, task, engines, statistics, observe (see wire/observed.py); `node` is
+    the task, where one is meant.
     """
 
     number: int
