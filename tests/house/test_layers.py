@@ -82,7 +82,11 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client doors controller engine wire core collector config errors", "typer rich msgspec"
+        "cli client dashboard doors controller engine wire core collector config errors",
+        "typer rich msgspec",
+    ),
+    "dashboard": room(
+        "dashboard client wire core config errors", "msgspec starlette uvicorn", forbidden=PICKLES
     ),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.
