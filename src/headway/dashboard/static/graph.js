@@ -1,0 +1,120 @@
+// The graph by label: a box for all tasks of a label, an arrow for all that one label needs of
+// another. Boxes stand in columns by how far they are from the beginning.
+import { tasksOf } from "./overview.js";
+import { $, cell, count, element, fill, head, stateName } from "./words.js";
+
+const [WIDE, HIGH, GAP_X, GAP_Y] = [190, 64, 70, 22];
+const SVG = "http://www.w3.org/2000/svg";
+let last = "";
+
+function svg(name, attributes, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+export async function draw() {
+  const answer = await fetch("/api/graph");
+  if (!answer.ok) return;
+  const text = await answer.text();
+  if (text === last && $("drawing").firstChild) return;
+  last = text;
+  const graph = JSON.parse(text);
+  const had = document.activeElement?.closest?.("#drawing a")?.getAttribute("href");
+  $("drawing").replaceChildren(graph.nodes.length
+    ? picture(graph) : element("p", { className: "note" }, "No task was seen yet."));
+  if (had) $("drawing").querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
+  fill($("labels"), graph.nodes.map((node) => labelRow(node, graph.edges)));
+  const left = [];
+  if (graph.nodes_more) left.push(`${count(graph.nodes_more)} more labels.`);
+  if (graph.edges_more) left.push(`${count(graph.edges_more)} more edges.`);
+  $("graph-more").textContent = left.join(" ");
+}
+
+function levels(graph) {
+  const level = new Map(graph.nodes.map((node) => [node.label, 0]));
+  // Longest paths; labels may form a circle, which the bound on rounds cuts.
+  for (let round = 0; round < graph.nodes.length; round += 1) {
+    let moved = false;
+    for (const [source, target] of graph.edges) {
+      if (level.get(target) <= level.get(source) && level.get(source) + 1 < graph.nodes.length) {
+        level.set(target, level.get(source) + 1);
+        moved = true;
+      }
+    }
+    if (!moved) break;
+  }
+  // In a circle levels are far apart: no column is left empty.
+  const used = [...new Set(level.values())].sort((a, b) => a - b);
+  for (const [label, value] of level) level.set(label, used.indexOf(value));
+  return level;
+}
+
+function picture(graph) {
+  const level = levels(graph);
+  const columns = [];
+  for (const node of graph.nodes) (columns[level.get(node.label)] ??= []).push(node);
+  const tallest = Math.max(...columns.map((column) => column.length));
+  const height = tallest * (HIGH + GAP_Y) + 8;
+  const width = columns.length * (WIDE + GAP_X) - GAP_X + 8;
+  const place = new Map();
+  columns.forEach((column, index) => {
+    const top = (height - column.length * (HIGH + GAP_Y) + GAP_Y) / 2;
+    column.forEach((node, row) => place.set(node.label,
+      [4 + index * (WIDE + GAP_X), top + row * (HIGH + GAP_Y)]));
+  });
+  const marker = svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8,
+    markerHeight: 8, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" }));
+  return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
+    role: "group", "aria-label": "The graph; the table below says the same" },
+    svg("defs", {}, marker), ...graph.edges.map((edge) => arrow(edge, place)),
+    ...graph.nodes.map((node) => box(node, place.get(node.label))));
+}
+
+function arrow([source, target, some], place) {
+  const [x, y] = place.get(source);
+  const [toX, toY] = place.get(target);
+  const [fromX, fromY, endX, endY] = [x + WIDE, y + HIGH / 2, toX - 2, toY + HIGH / 2];
+  const bend = Math.max(30, Math.abs(endX - fromX) / 2);
+  return svg("path", { class: "edge", "marker-end": "url(#tip)",
+    d: `M${fromX} ${fromY}C${fromX + bend} ${fromY} ${endX - bend} ${endY} ${endX} ${endY}` },
+    svg("title", {}, `${target} needs ${source}: ${count(some)} edges`));
+}
+
+function box(node, [x, y]) {
+  const parts = tasksOf(node);
+  const all = parts.reduce((sum, [, some]) => sum + some, 0);
+  const ended = node.states.succeeded;
+  const failed = node.states.failed + node.states.lost + node.states.timed_out;
+  const short = node.label.length > 24 ? `${node.label.slice(0, 23)}…` : node.label;
+  const said = parts.map(([state, some]) => `${count(some)} ${stateName(state)}`).join(", ");
+  let from = x + 10;
+  const bars = parts.map(([state, some]) => {
+    const wide = ((WIDE - 20) * some) / all;
+    const part = svg("rect", { class: `part ${state}`, x: from, y: y + HIGH - 16, height: 7,
+      width: Math.max(1, wide) });
+    from += wide;
+    return part;
+  });
+  const second = failed ? `${count(ended)} of ${count(all)} · ${count(failed)} failed`
+    : `${count(ended)} of ${count(all)}`;
+  return svg("a", { href: `#tasks/label/${encodeURIComponent(node.label)}`,
+    class: failed ? "has-failed" : "", "aria-label": `${node.label}: ${said}` },
+    svg("title", {}, `${node.label}: ${said}`),
+    svg("rect", { class: "box", x, y, width: WIDE, height: HIGH, rx: 8 }),
+    svg("text", { x: x + 10, y: y + 20 }, short),
+    svg("text", { class: "small", x: x + 10, y: y + 37 }, second), ...bars);
+}
+
+function labelRow(node, edges) {
+  const parts = tasksOf(node);
+  const states = element("td", {}, ...parts.flatMap(([state, some]) =>
+    [element("span", { className: `state ${state}` }, `${count(some)} ${stateName(state)}`), " "]));
+  const needs = edges.filter((edge) => edge[1] === node.label)
+    .map(([source, , some]) => `${source} (${count(some)})`).join(", ");
+  const link = element("a", { href: `#tasks/label/${encodeURIComponent(node.label)}` }, node.label);
+  return element("tr", {}, head(link),
+    cell(count(parts.reduce((sum, [, some]) => sum + some, 0)), "number"), states,
+    cell(needs || "–", "label"));
+}
