@@ -55,6 +55,17 @@ function picture(graph) {
   const level = levels(graph);
   const columns = [];
   for (const node of graph.nodes) (columns[level.get(node.label)] ??= []).push(node);
+  // An edge that passes columns has a place in each of them, below the boxes there.
+  const passing = new Map();
+  graph.edges.forEach((edge) => {
+    const way = [];
+    for (let at = level.get(edge[0]) + 1; at < level.get(edge[1]); at += 1) {
+      const stop = { label: `${at} ${edge[0]} ${edge[1]}`, isStop: true };
+      columns[at].push(stop);
+      way.push(stop.label);
+    }
+    passing.set(edge, way);
+  });
   const tallest = Math.max(...columns.map((column) => column.length));
   const height = tallest * (HIGH + GAP_Y) + 8;
   const width = columns.length * (WIDE + GAP_X) - GAP_X + 8;
@@ -68,17 +79,23 @@ function picture(graph) {
     markerHeight: 8, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" }));
   return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
     role: "group", "aria-label": "The graph; the table below says the same" },
-    svg("defs", {}, marker), ...graph.edges.map((edge) => arrow(edge, place)),
+    svg("defs", {}, marker), ...graph.edges.map((edge) => arrow(edge, passing.get(edge), place)),
     ...graph.nodes.map((node) => box(node, place.get(node.label))));
 }
 
-function arrow([source, target, some], place) {
+function arrow([source, target, some], stops, place) {
   const [x, y] = place.get(source);
-  const [toX, toY] = place.get(target);
-  const [fromX, fromY, endX, endY] = [x + WIDE, y + HIGH / 2, toX - 2, toY + HIGH / 2];
-  const bend = Math.max(30, Math.abs(endX - fromX) / 2);
-  return svg("path", { class: "edge", "marker-end": "url(#tip)",
-    d: `M${fromX} ${fromY}C${fromX + bend} ${fromY} ${endX - bend} ${endY} ${endX} ${endY}` },
+  let [fromX, fromY] = [x + WIDE, y + HIGH / 2];
+  let path = `M${fromX} ${fromY}`;
+  for (const each of [...stops, target]) {
+    const [toX, toY] = place.get(each);
+    const [endX, endY] = [each === target ? toX - 2 : toX, toY + HIGH / 2];
+    const bend = Math.max(30, Math.abs(endX - fromX) / 2);
+    path += `C${fromX + bend} ${fromY} ${endX - bend} ${endY} ${endX} ${endY}`;
+    [fromX, fromY] = [endX, endY];
+    if (each !== target) path += `H${(fromX += WIDE)}`;
+  }
+  return svg("path", { class: "edge", "marker-end": "url(#tip)", d: path },
     svg("title", {}, `${target} needs ${source}: ${count(some)} edges`));
 }
 
@@ -109,7 +126,7 @@ function box(node, [x, y]) {
 
 function labelRow(node, edges) {
   const parts = tasksOf(node);
-  const states = element("td", {}, ...parts.flatMap(([state, some]) =>
+  const states = element("td", { className: "wrap" }, ...parts.flatMap(([state, some]) =>
     [element("span", { className: `state ${state}` }, `${count(some)} ${stateName(state)}`), " "]));
   const needs = edges.filter((edge) => edge[1] === node.label)
     .map(([source, , some]) => `${source} (${count(some)})`).join(", ");

@@ -15,8 +15,9 @@ export function draw() {
     ["Ended a second", rate(mean)],
     ["Submitted", count(seen.submitted)],
     ["Retried", count(seen.retried)],
+    ["Crashed", count(seen.crashed)],
     ["Engines", count(seen.engines)],
-    ["Engines' memory", bytes(seen.rss_bytes)],
+    ["Memory", bytes(seen.rss_bytes)],
     ["Clients", count(seen.clients)],
   ]);
   drawThroughput();
@@ -44,7 +45,7 @@ function engineRow(engine, wall) {
     : cell("idle");
   const state = engine.state === "ready"
     ? cell("ready") : element("td", {}, element("span", { className: "state draining" }, "draining"));
-  return element("tr", {}, head(engine.id), cell(`${engine.host} · ${engine.pid}`), state, load,
+  return element("tr", {}, head(engine.id), cell(`${engine.host} · ${engine.pid}`, "host"), state, load,
     cell(count(engine.done), "number"), cell(bytes(engine.rss_bytes), "number"), task);
 }
 
@@ -54,15 +55,18 @@ function drawThroughput() {
   const most = Math.max(1, ...points.map((point) => point.rate));
   const last = points.at(-1);
   const text = last
-    ? `Now ${rate(last.rate)}, at most ${rate(most)} a second.` : "Nothing was seen yet.";
+    ? `Now ${rate(last.rate)}, at most ${rate(most)} a second in the last `
+      + `${duration(last.wall_s - points[0].wall_s)}.` : "Nothing was seen yet.";
   $("throughput").textContent = text;
   $("sparkline").setAttribute("aria-label", `Throughput. ${text}`);
   pen.strokeStyle = color("line");
   pen.strokeRect(0.5, 0.5, width - 1, height - 1);
   if (!last) return;
-  const x = (point) => width - 4 - ((last.wall_s - point.wall_s) / 300) * (width - 8);
+  // What was seen fills the width, from half a minute up.
+  const span = Math.min(300, Math.max(30, last.wall_s - points[0].wall_s));
+  const x = (point) => width - 4 - ((last.wall_s - point.wall_s) / span) * (width - 8);
   const y = (point) => height - 4 - (point.rate / most) * (height - 12);
-  const shown = points.filter((point) => last.wall_s - point.wall_s <= 300);
+  const shown = points.filter((point) => last.wall_s - point.wall_s <= span);
   pen.beginPath();
   shown.forEach((point) => pen.lineTo(x(point), y(point)));
   pen.strokeStyle = color("accent");

@@ -77,6 +77,7 @@ export async function drawTask(id) {
   fill($("attempts"), (task.runs ?? []).map(([engine, , began, took, returned]) =>
     element("tr", {}, head(engine), cell(clock(began)), cell(duration(took), "number"),
       stateCell(returned ? "succeeded" : "failed"))));
+  $("no-runs").textContent = task.runs?.length ? "" : "No run of it was seen to end.";
 }
 
 async function cancel() {

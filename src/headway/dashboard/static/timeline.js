@@ -45,8 +45,19 @@ export function draw() {
   $("runs-more").textContent = left.join(" ");
 }
 
+// When what is on an engine now began: it queued there while the one before ran. `until` if
+// nothing has been on it for long.
+function currentBegan(engine, runs, until) {
+  if (!engine?.task) return until;
+  const last = runs.at(-1);
+  const began = Math.max(engine.since_s, last ? last[2] + last[3] : 0);
+  return until - began > 0.05 ? began : until;
+}
+
 function busyRow(engine, runs, until, span) {
-  const busy = runs.reduce((sum, [, , began, took]) =>
+  const now = store.engines.find((each) => each.id === engine);
+  const current = until - Math.max(until - span, currentBegan(now, runs, until));
+  const busy = current + runs.reduce((sum, [, , began, took]) =>
     sum + Math.max(0, Math.min(until, began + took) - Math.max(until - span, began)), 0);
   return element("tr", {}, head(engine), cell(count(runs.length), "number"),
     cell(count(runs.filter((run) => !run[4]).length), "number"),
@@ -68,22 +79,22 @@ function drawLanes(order, lanes, until, span) {
     pen.fillText(now.has(engine) ? engine : `${engine} †`, 4, y + (LANE - 8) / 2);
     const put = (began, ended, fill, task, text) => {
       const from = x(began);
-      const wide = Math.max(1, x(ended) - from - (x(ended) - from > 4 ? 1 : 0));
+      const wide = Math.max(2, x(ended) - from - (x(ended) - from > 4 ? 1 : 0));
       pen.fillStyle = fill;
       pen.fillRect(from, y, wide, LANE - 8);
       boxes.push([from, y, wide, task, text]);
     };
-    for (const [, task, began, took, returned] of lanes.get(engine)) {
+    // What did not return is drawn last, so that no neighbour of it hides it.
+    const runs = [...lanes.get(engine)].sort((a, b) => Number(b[4]) - Number(a[4]));
+    for (const [, task, began, took, returned] of runs) {
       const label = store.tasks.get(task)?.label ?? "";
       const end = returned ? "returned" : "did not return";
       put(began, began + took, color(returned ? "succeeded" : "failed"), task,
         `${engine}: ${task} ${label}, began ${clock(began)}, took ${duration(took)}, ${end}`);
     }
-    const { task, since_s: since } = now.get(engine) ?? {};
-    const last = lanes.get(engine).at(-1);
-    // It queued on the engine while the one before ran.
-    const began = Math.max(since ?? 0, last ? last[2] + last[3] : 0);
-    if (task && until - began > 0.05) {
+    const task = now.get(engine)?.task;
+    const began = currentBegan(now.get(engine), lanes.get(engine), until);
+    if (began < until) {
       put(began, until, color("running"), task,
         `${engine}: ${task} ${store.tasks.get(task)?.label ?? ""}, for ${duration(until - began)}`);
     }

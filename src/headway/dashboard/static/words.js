@@ -16,8 +16,9 @@ export function duration(seconds) {
   if (seconds < 1e-3) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 1) return `${Math.round(seconds * 1e3)} ms`;
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  const [large, unit, small, rest] = seconds < 3600 ? [60, "min", 1, "s"] : [3600, "h", 60, "min"];
+  const left = Math.floor((seconds % large) / small);
+  return `${Math.floor(seconds / large)} ${unit}${left ? ` ${left} ${rest}` : ""}`;
 }
 
 export const rate = (value) => (value >= 100 ? count(Math.round(value)) : value.toFixed(1));
