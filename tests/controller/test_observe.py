@@ -124,6 +124,21 @@ def test_of_too_many_changes_the_newest_are_shown_and_the_others_counted(kit: Ki
     assert len(seen.tasks) == len(tasks)
 
 
+def test_once_it_is_quieter_what_was_left_out_is_told_with_all_tasks(kit: Kit):
+    client, observer = kit.client(), Observer(kit)
+    observer.look()
+    tasks = client.submit(ob.TASKS_MAX + 10)
+    assert observer.look().tasks_more == 10
+    assert not observer.look().is_all  # not so soon after the last time
+    kit.turn(ob.AGAIN_S)
+    seen = observer.look()
+    assert seen.is_all
+    assert not seen.is_first
+    assert [row.id for row in seen.tasks] == tasks
+    kit.turn(ob.AGAIN_S)
+    assert not observer.look().is_all
+
+
 def test_nothing_is_noted_while_nobody_observes_and_no_more_once_the_last_one_is_silent(kit: Kit):
     watchers = kit.controller.scheduler.watchers
     client = kit.client()

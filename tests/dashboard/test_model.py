@@ -26,8 +26,8 @@ def node(number: int) -> int:
 
 def seen(now_s: float = 10.0, **facts: Any) -> Observed:
     known: dict[str, Any] = {
-        "is_first": False, "now_s": now_s, "wall_s": 1_000.0 + now_s, "states": NOBODY,
-        "ended": NOBODY, "submitted": 0, "retried": 0, "crashed": 0, "clients": 1,
+        "is_first": False, "is_all": False, "now_s": now_s, "wall_s": 1_000.0 + now_s,
+        "states": NOBODY, "ended": NOBODY, "submitted": 0, "retried": 0, "crashed": 0, "clients": 1,
         "engines_all": 0, "engines": [], "engines_more": 0, "tasks": [], "tasks_more": 0,
         "runs": [], "runs_more": 0,
     }  # fmt: skip
@@ -39,7 +39,13 @@ def ended(count: int) -> list[int]:
 
 
 def test_a_model_that_has_seen_nothing_shows_nothing():
-    assert Model().since(0) == {"version": 0, "tasks": [], "runs": [], "history": []}
+    assert Model().since(0) == {
+        "version": 0,
+        "is_whole": True,
+        "tasks": [],
+        "runs": [],
+        "history": [],
+    }
 
 
 def test_a_viewer_is_given_what_is_newer_than_what_it_has():
@@ -88,6 +94,28 @@ def test_throughput_is_what_ended_between_two_looks_and_begins_anew_with_the_obs
     for number in range(HISTORY_MAX + 10):
         model.fold(seen(100.0 + number, ended=ended(3)))
     assert len(model.since(0)["history"]) == HISTORY_MAX
+
+
+def test_a_task_whose_end_was_left_out_is_forgotten_once_all_are_told():
+    model = Model()
+    model.fold(seen(tasks=[task(1), task(2), task(3, TaskState.FAILED)]))
+    model.fold(seen(11.0, tasks_more=7))
+    model.fold(seen(12.0, is_all=True, tasks_more=1, tasks=[task(2)]))  # not all after all
+    assert len(model.since(0)["tasks"]) == 3
+    version = model.version
+    model.fold(seen(13.0, is_all=True, tasks=[task(2)]))
+    news = model.since(version)
+    assert news["is_whole"]
+    assert [row["id"] for row in news["tasks"]] == ["1-3", "1-2"]
+    assert not model.since(model.version)["is_whole"]
+
+
+def test_what_was_seen_to_end_is_counted_on_when_the_observer_begins_anew():
+    model = Model()
+    for now_s, is_first, count in ((10.0, True, 0), (11.0, False, 5), (90.0, True, 0)):
+        model.fold(seen(now_s, is_first=is_first, ended=ended(count)))
+    model.fold(seen(91.0, ended=ended(2)))
+    assert model.since(0)["overview"]["ended"]["succeeded"] == 7
 
 
 def test_a_task_that_has_ended_keeps_the_edges_and_the_name_that_it_had():

@@ -42,6 +42,9 @@ class _Observer:
         self.runs: deque[ob.Run] = deque(maxlen=ob.RUNS_MAX)
         self.runs_seen = 0
         self.is_new = True
+        #: Something was left out since all tasks were told; and when they may be told again.
+        self.is_behind = False
+        self.all_at_s = now
         #: The number of its open question, and when that may be answered; when it last asked.
         self.question: int | None = None
         self.due_at_s = now
@@ -126,14 +129,22 @@ class Observers:
         counters = scheduler.counters
         tasks, tasks_more = observer.watcher.take()
         is_first, observer.is_new = observer.is_new, False
-        if is_first:
-            tasks, tasks_more = self._first_tasks()
+        is_quiet = not tasks_more and now >= observer.all_at_s
+        is_all = is_first or (observer.is_behind and is_quiet)
+        observer.is_behind = not is_all and (observer.is_behind or tasks_more > 0)
+        if is_all:
+            # What ended meanwhile and is not there any more goes before.
+            ended = [row for row in tasks if row.id not in scheduler.tasks]
+            tasks, tasks_more = self._all_tasks()
+            tasks = ended + tasks
+            observer.all_at_s = now + ob.AGAIN_S
         runs, runs_seen = list(observer.runs), observer.runs_seen
         observer.runs.clear()
         observer.runs_seen = 0
         engines = list(islice(scheduler.engines.values(), ob.ENGINES_MAX))
         return ob.Observed(
             is_first=is_first,
+            is_all=is_all,
             now_s=now,
             wall_s=self._wall_s(),
             states=list(counters.by_state),
@@ -151,10 +162,10 @@ class Observers:
             runs_more=runs_seen - len(runs),
         )
 
-    def _first_tasks(self) -> tuple[list[TaskRow], int]:
+    def _all_tasks(self) -> tuple[list[TaskRow], int]:
         """The tasks that there are, the newest of them where there are many."""
         tasks = self._scheduler.tasks
-        newest = list(islice(reversed(tasks.values()), ob.FIRST_TASKS_MAX))
+        newest = list(islice(reversed(tasks.values()), ob.ALL_TASKS_MAX))
         newest.reverse()
         return [row_of(task) for task in newest], len(tasks) - len(newest)
 

@@ -51,6 +51,10 @@ class Model:
         self._runs: deque[tuple[int, Run]] = deque(maxlen=runs_max)
         self._history: deque[tuple[int, Row]] = deque(maxlen=HISTORY_MAX)
         self._last: Observed | None = None
+        #: The fold that took away tasks: who is older than that is given everything.
+        self._whole_version = 0
+        #: What was seen to end, by state, by observers that were given up since.
+        self._ended_before = [0] * len(TaskState)
         #: What was left out of all answers so far.
         self._tasks_more = self._runs_more = 0
 
@@ -58,6 +62,10 @@ class Model:
         """Take in one answer."""
         self.version += 1
         last = self._last
+        if seen.is_all and not seen.tasks_more:
+            self._drop_ended_unseen({row.id for row in seen.tasks})
+        if seen.is_first and last is not None:
+            self._ended_before = self._ended(last)
         for row in seen.tasks:
             before = self._tasks.get(row.id)
             if before is not None:
@@ -76,12 +84,32 @@ class Model:
             self._history.append((self.version, point))
         self._last = seen
 
+    def _drop_ended_unseen(self, there: set[TaskId]) -> None:
+        """Forget tasks that we take for unfinished, and that are not there any more."""
+        stale = [
+            task
+            for task, (_, row) in self._tasks.items()
+            if row.state not in FINAL_STATES and task not in there
+        ]
+        for task in stale:
+            del self._tasks[task]
+        if stale:
+            self._whole_version = self.version
+
+    def _ended(self, seen: Observed) -> list[int]:
+        return [sum(pair) for pair in zip(self._ended_before, seen.ended, strict=True)]
+
     # --- what viewers are given ------------------------------------------------------------------
 
     def since(self, version: int) -> Row:
-        """All that is newer than `version`, as plain data for JSON; 0 for everything."""
+        """All that is newer than `version`, as plain data for JSON; 0 for everything. Where it
+        says `is_whole`, what the viewer has is to be forgotten."""
         seen = self._last
-        news: Row = {"version": self.version, "tasks": [], "runs": [], "history": []}
+        is_whole = version < self._whole_version or version == 0
+        if is_whole:
+            version = 0
+        news: Row = {"version": self.version, "is_whole": is_whole}
+        news |= {"tasks": [], "runs": [], "history": []}
         if seen is None:
             return news
         offset_s = seen.wall_s - seen.now_s
@@ -99,8 +127,8 @@ class Model:
     def _overview(self, seen: Observed) -> Row:
         return {
             "wall_s": seen.wall_s,
-            "states": dict(zip(STATE_NAMES, seen.states, strict=False)),
-            "ended": dict(zip(STATE_NAMES, seen.ended, strict=False)),
+            "states": dict(zip(STATE_NAMES, seen.states, strict=True)),
+            "ended": dict(zip(STATE_NAMES, self._ended(seen), strict=True)),
             "submitted": seen.submitted,
             "retried": seen.retried,
             "crashed": seen.crashed,

@@ -68,6 +68,7 @@ $("pause").addEventListener("click", () => {
   $("pause").textContent = isPaused ? "Paused" : "Pause";
   changed();
 });
+graph.prepare();
 tasks.prepare(draw);
 timeline.prepare(draw);
 window.addEventListener("hashchange", go);

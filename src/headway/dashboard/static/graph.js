@@ -5,7 +5,26 @@ import { $, cell, count, element, fill, head, stateName } from "./words.js";
 
 const [WIDE, HIGH, GAP_X, GAP_Y] = [190, 64, 70, 22];
 const SVG = "http://www.w3.org/2000/svg";
+const [SMALLEST, LARGEST] = [0.2, 3];
 let last = "";
+let zoom = 0; // 0 is what fits, as long as that can be read
+
+export function prepare() {
+  $("larger").addEventListener("click", () => scale(1.25));
+  $("smaller").addEventListener("click", () => scale(0.8));
+  $("fit").addEventListener("click", () => scale(0));
+}
+
+function scale(factor) {
+  const drawn = $("drawing").querySelector("svg");
+  if (!drawn) return;
+  const [, , width, height] = drawn.getAttribute("viewBox").split(" ").map(Number);
+  const fits = Math.min(1, Math.max(0.6, ($("drawing").clientWidth - 34) / width));
+  if (factor) zoom = Math.min(LARGEST, Math.max(SMALLEST, (zoom || fits) * factor));
+  else if (factor === 0) zoom = 0;
+  drawn.setAttribute("width", width * (zoom || fits));
+  drawn.setAttribute("height", height * (zoom || fits));
+}
 
 function svg(name, attributes, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -24,6 +43,7 @@ export async function draw() {
   const had = document.activeElement?.closest?.("#drawing a")?.getAttribute("href");
   $("drawing").replaceChildren(graph.nodes.length
     ? picture(graph) : element("p", { className: "note" }, "No task was seen yet."));
+  scale();
   if (had) $("drawing").querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
   fill($("labels"), graph.nodes.map((node) => labelRow(node, graph.edges)));
   const left = [];

@@ -28,7 +28,8 @@ export function draw() {
     bar.setAttribute("aria-label", `${stateName(state)}: ${Math.round(share * 100)} %`);
     const link = element("a", { href: `#tasks/${state}`, className: `state ${state}` },
       stateName(state));
-    return element("tr", {}, head(link), cell(count(seen.states[state]), "number"), cell(bar));
+    return element("tr", {}, head(link), cell(count(seen.states[state]), "number"),
+      cell(live.includes(state) ? "" : count(seen.ended[state]), "number"), cell(bar));
   }));
   fill($("engines"), store.engines.map((engine) => engineRow(engine, seen.wall_s)));
   $("engines-more").textContent = seen.engines_more ? `${count(seen.engines_more)} more` : "";

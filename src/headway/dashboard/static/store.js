@@ -15,8 +15,8 @@ export const store = {
   trouble: "",
 };
 
-export function merge(news, isFirst) {
-  if (isFirst) {
+export function merge(news) {
+  if (news.is_whole) {
     store.tasks.clear();
     store.runs = [];
     store.history = [];
@@ -42,15 +42,10 @@ export function merge(news, isFirst) {
 // The stream; a browser opens it again by itself when it breaks, and is then told everything.
 export function listen(changed, connected) {
   const source = new EventSource("/api/stream");
-  let isFirst = true;
-  source.onopen = () => {
-    isFirst = true;
-    connected(true);
-  };
+  source.onopen = () => connected(true);
   source.onerror = () => connected(false);
   source.onmessage = (event) => {
-    merge(JSON.parse(event.data), isFirst);
-    isFirst = false;
+    merge(JSON.parse(event.data));
     changed();
   };
 }

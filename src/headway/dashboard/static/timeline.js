@@ -59,7 +59,8 @@ function busyRow(engine, runs, until, span) {
   const current = until - Math.max(until - span, currentBegan(now, runs, until));
   const busy = current + runs.reduce((sum, [, , began, took]) =>
     sum + Math.max(0, Math.min(until, began + took) - Math.max(until - span, began)), 0);
-  return element("tr", {}, head(engine), cell(count(runs.length), "number"),
+  return element("tr", {}, head(now ? engine : `${engine} (gone)`),
+    cell(count(runs.length), "number"),
     cell(count(runs.filter((run) => !run[4]).length), "number"),
     cell(`${Math.round(Math.min(1, busy / span) * 100)} %`, "number"));
 }
