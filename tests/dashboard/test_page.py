@@ -163,6 +163,28 @@ def test_tasks_are_searched_filtered_explained_and_cancelled(
     window.close(dashboard)
 
 
+def test_the_graph_is_made_larger_and_smaller_and_a_box_leads_to_its_tasks(
+    browser, dashboard: Dashboard, flow
+):
+    window = Window(browser, dashboard, viewport=PHONE)
+    page = window.page
+    page.locator("nav a[href='#graph']").click()
+    drawn = page.locator("#drawing svg")
+    expect(drawn).to_be_visible()
+    width = drawn.bounding_box()["width"]
+    page.get_by_role("button", name="Larger").click()
+    larger = drawn.bounding_box()["width"]
+    page.get_by_role("button", name="Smaller").click()
+    page.get_by_role("button", name="Smaller").click()
+    assert drawn.bounding_box()["width"] < width < larger
+    page.get_by_role("button", name="Fit").click()
+    assert drawn.bounding_box()["width"] == width
+    page.get_by_role("link", name="load: 59 succeeded, 1 failed").press("Enter")
+    expect(page.get_by_label("Search")).to_have_value("load")
+    expect(page.locator("#task-table tbody tr")).to_have_count(60)
+    window.close(dashboard)
+
+
 def test_the_page_can_be_used_by_keyboard_and_read_as_tables(browser, dashboard: Dashboard, flow):
     window = Window(browser, dashboard, viewport=DESK)
     page = window.page

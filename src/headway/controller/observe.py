@@ -2,7 +2,7 @@
 
 An observer asks, and is answered once a quarter of a second has passed since its last answer. So
 nothing is ever on its way to one that does not read; and when it has not asked for a while, it is
-an observer no more. Between two questions what changes is kept, bounded, the newest first of all.
+an observer no more. Between two questions what changes is kept, bounded, and the rest is counted.
 Nobody pays for this while nobody observes.
 
 What this file must not know: sockets, and what is in a payload.
@@ -10,7 +10,6 @@ What this file must not know: sockets, and what is in a payload.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from math import inf
@@ -39,8 +38,8 @@ class _Observer:
     def __init__(self, client: ClientPeer, now: float) -> None:
         self.client = client
         self.watcher = Watcher(ob.TASKS_MAX)
-        self.runs: deque[ob.Run] = deque(maxlen=ob.RUNS_MAX)
-        self.runs_seen = 0
+        self.runs: list[ob.Run] = []
+        self.runs_more = 0
         self.is_new = True
         #: Something was left out since all tasks were told; and when they may be told again.
         self.is_behind = False
@@ -91,11 +90,12 @@ class Observers:
     def ran(self, engine: EngineId, outcomes: Sequence[Outcome]) -> None:
         """Attempts ended on `engine`."""
         for observer in self._observers.values():
-            observer.runs_seen += len(outcomes)
-            observer.runs.extend(
+            room = ob.RUNS_MAX - len(observer.runs)
+            observer.runs_more += max(0, len(outcomes) - room)
+            observer.runs += [
                 ob.Run(engine, each.task, each.started_at_s, each.run_s, each.status)
-                for each in outcomes
-            )
+                for each in outcomes[:room]
+            ]
 
     def answers(self, now: float) -> list[tuple[ClientPeer, m.Answer]]:
         """The answers that are due."""
@@ -138,9 +138,8 @@ class Observers:
             tasks, tasks_more = self._all_tasks()
             tasks = ended + tasks
             observer.all_at_s = now + ob.AGAIN_S
-        runs, runs_seen = list(observer.runs), observer.runs_seen
-        observer.runs.clear()
-        observer.runs_seen = 0
+        runs, observer.runs = observer.runs, []
+        runs_more, observer.runs_more = observer.runs_more, 0
         engines = list(islice(scheduler.engines.values(), ob.ENGINES_MAX))
         return ob.Observed(
             is_first=is_first,
@@ -159,7 +158,7 @@ class Observers:
             tasks=tasks,
             tasks_more=tasks_more,
             runs=runs,
-            runs_more=runs_seen - len(runs),
+            runs_more=runs_more,
         )
 
     def _all_tasks(self) -> tuple[list[TaskRow], int]:

@@ -87,8 +87,8 @@ class Life:
         by_state[task.state] -= 1
         by_state[state] += 1
         task.state = state
-        if self.watchers:
-            self.tell_watchers(task)
+        for watcher in self.watchers:
+            watcher.note(task)
 
     def tell_watchers(self, task: Task) -> None:
         """`task` is new, or has changed its state: for those who look on."""

@@ -1,16 +1,16 @@
-"""What changes in the records while somebody watches: the newest changes, and no more of them.
+"""What changes in the records while somebody watches, and no more of it than is taken.
 
 `Life` tells each of its watchers of every task that changes its state. Nobody watches as a rule,
-and then that costs one look at an empty list. A watcher is bounded: who takes nothing from it
-loses the oldest changes, and is told how many. It changes nothing in the scheduler, so whether
-somebody watches makes no difference to what is decided.
+and then that costs one look at an empty list. A watcher is bounded: until it is taken from, it
+keeps so many tasks, and of others counts the changes, which costs next to nothing when there are
+very many. It changes nothing in the scheduler, so whether somebody watches makes no difference to
+what is decided.
 
 What this file must not know: who watches, and how they are told.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from itertools import islice
 
 from msgspec import Struct
@@ -65,39 +65,41 @@ def row_of(task: Task) -> TaskRow:
     )
 
 
+#: By a state's number, whether it is final: looked up for each change, so no set of enums.
+_IS_FINAL = [state in FINAL_STATES for state in TaskState]
+
+
 class Watcher:
     """The tasks that changed since somebody last took them.
 
     Parameters:
-        tasks_max: so many are kept; of more, the newest.
+        tasks_max: so many are kept.
     """
 
     def __init__(self, tasks_max: int) -> None:
         self._tasks_max = tasks_max
         # By task, so that the last change counts. One that has ended is kept as a row: its record
         # may be forgotten, and would keep its result in memory.
-        self._changed: OrderedDict[TaskId, Task | TaskRow] = OrderedDict()
+        self._changed: dict[TaskId, Task | TaskRow] = {}
         self._passed_over = 0
         #: How many tasks came to each final state while this watched, by the state's number.
         self.ended = [0] * len(TaskState)
 
     def note(self, task: Task) -> None:
         """`task` is new, or has changed its state."""
+        state = task.state
+        is_final = _IS_FINAL[state]
+        if is_final:
+            self.ended[state] += 1
         changed = self._changed
-        if task.state in FINAL_STATES:
-            self.ended[task.state] += 1
-            changed[task.id] = row_of(task)
-        else:
-            changed[task.id] = task
-        changed.move_to_end(task.id)
-        if len(changed) > self._tasks_max:
-            changed.popitem(last=False)
+        if len(changed) >= self._tasks_max and task.id not in changed:
             self._passed_over += 1
+        else:
+            changed[task.id] = row_of(task) if is_final else task
 
     def take(self) -> tuple[list[TaskRow], int]:
-        """What changed since the last time, the newest last; and how many more did, at least of
-        which nothing was kept."""
-        changed, self._changed = self._changed, OrderedDict()
+        """What changed since the last time, and how many more changes there were."""
+        changed, self._changed = self._changed, {}
         passed_over, self._passed_over = self._passed_over, 0
         rows = [each if isinstance(each, TaskRow) else row_of(each) for each in changed.values()]
         return rows, passed_over

@@ -1,9 +1,11 @@
 // The graph by label: a box for all tasks of a label, an arrow for all that one label needs of
 // another. Boxes stand in columns by how far they are from the beginning.
 import { tasksOf } from "./overview.js";
+import { store, TASKS_MAX } from "./store.js";
 import { $, cell, count, element, fill, head, stateName } from "./words.js";
 
 const [WIDE, HIGH, GAP_X, GAP_Y] = [190, 64, 70, 22];
+const byName = new Intl.Collator("en", { numeric: true }).compare;
 const SVG = "http://www.w3.org/2000/svg";
 const [SMALLEST, LARGEST] = [0.2, 3];
 let last = "";
@@ -40,6 +42,7 @@ export async function draw() {
   if (text === last && $("drawing").firstChild) return;
   last = text;
   const graph = JSON.parse(text);
+  graph.nodes.sort((a, b) => byName(a.label, b.label));
   const had = document.activeElement?.closest?.("#drawing a")?.getAttribute("href");
   $("drawing").replaceChildren(graph.nodes.length
     ? picture(graph) : element("p", { className: "note" }, "No task was seen yet."));
@@ -47,6 +50,9 @@ export async function draw() {
   if (had) $("drawing").querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
   fill($("labels"), graph.nodes.map((node) => labelRow(node, graph.edges)));
   const left = [];
+  if (store.tasks.size === TASKS_MAX) {
+    left.push(`Of the ${count(TASKS_MAX)} tasks that changed last.`);
+  }
   if (graph.nodes_more) left.push(`${count(graph.nodes_more)} more labels.`);
   if (graph.edges_more) left.push(`${count(graph.edges_more)} more edges.`);
   $("graph-more").textContent = left.join(" ");

@@ -1,7 +1,7 @@
 // What the page knows: what the server's stream said, merged, and as bounded as there.
 export const STATES = ["waiting", "ready", "assigned", "running", "succeeded", "failed",
   "impossible", "timed_out", "cancelled", "lost"];
-const TASKS_MAX = 10_000;
+export const TASKS_MAX = 10_000;
 const RUNS_MAX = 10_000;
 const HISTORY_MAX = 1_200;
 
