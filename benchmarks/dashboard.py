@@ -1,6 +1,6 @@
 """Tasks a second with and without an observer such as the dashboard, in turns on one cluster.
 
-    python benchmarks/dashboard.py [--tasks 200000] [--rounds 5]
+    python benchmarks/dashboard.py [--tasks 60000] [--rounds 5]
 
 Each round runs the same no-op tasks twice: alone, and while another client of another process asks
 all the time how things are. Printed are the medians, and their ratio.
@@ -51,7 +51,7 @@ def observed(client: headway.Client, name: str, tasks: int) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tasks", type=int, default=200_000)
+    parser.add_argument("--tasks", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     name = f"benchmark-{os.getpid()}"
