@@ -63,6 +63,8 @@ class Life:
         self.groups: dict[TaskId, Group] = {}
         self.engines: dict[EngineId, Engine] = {}
         self.clients: dict[ClientId, Client] = {}
+        #: Told of each task that is new or changes its state. Most of the time there is none.
+        self.watchers: list[Watcher] = []
         self.functions = Functions()
         self.edges = Edges(self.tasks, self.groups, self.engines)
         scheme_name, self.scheme = load_scheme(config.scheme)
@@ -75,8 +77,6 @@ class Life:
         #: Engines whose load changed in this event: their lanes hear of it at its end.
         self.changed: dict[EngineId, Engine] = {}
         self.stamps = Stamps()
-        #: Told of each task that is new or changes its state. Most of the time there is none.
-        self.watchers: list[Watcher] = []
 
     def move(self, task: Task, cause: Cause) -> None:
         """Change the state of `task`. Nobody else does."""
