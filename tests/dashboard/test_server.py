@@ -112,7 +112,7 @@ def test_what_cannot_be_served_is_said_in_a_line():
             text=True,
             timeout=DEADLINE_S,
         )
-        assert ended.returncode == 1
+        assert ended.returncode > 0
         assert "Traceback" not in ended.stderr
         return ended.stderr
 
