@@ -86,8 +86,12 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client doors flows sim controller engine wire core collector config errors processes",
+        "cli client dashboard doors flows sim controller engine wire core collector config errors "
+        "processes",
         "typer rich msgspec",
+    ),
+    "dashboard": room(
+        "dashboard client wire core config errors", "msgspec starlette uvicorn", forbidden=PICKLES
     ),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.

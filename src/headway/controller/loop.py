@@ -30,6 +30,7 @@ from headway.controller.books import Books
 from headway.controller.compaction import Compaction
 from headway.controller.journal import Journal
 from headway.controller.ledger import Gap
+from headway.controller.observe import OBSERVE, Observers
 from headway.controller.orders import Orders
 from headway.controller.outbox import Outbox
 from headway.controller.outlook import Outlook
@@ -112,6 +113,7 @@ class Controller:
         self.peers = Peers()
         self._child_pid = child_pid
         self._outlook = Outlook(self.peers)
+        self._observers = Observers(self.scheduler, self.peers, books.clock.wall_s)
         self._outbox = Outbox(self.peers, wire, self._send)
         self._admission = Admission(admission, books.scheduler)
         self.reception = Reception(
@@ -208,7 +210,7 @@ class Controller:
         if self._unfinished:
             return 0
         now = self._clock.now()
-        at_s = min(self._chores_at_s, self._outbox.accept_at_s)
+        at_s = min(self._chores_at_s, self._outbox.accept_at_s, self._observers.due_at_s)
         deadline_s = self.scheduler.next_deadline_s()
         if deadline_s is not None:
             at_s = min(at_s, deadline_s)
@@ -235,6 +237,8 @@ class Controller:
         for asker, question in self._questions:
             self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
         self._questions.clear()
+        for observer, said in self._observers.answers(now):
+            self._outbox.say(observer, said)
         self._tell_outlook()
         for client, hold in self._admission.look():
             self._outbox.say(client, hold)
@@ -359,7 +363,12 @@ class Controller:
         self._books.tell(ev.ValueMissed(peer.number, message.task, message.name), now)
 
     def _on_ask(self, peer: ClientPeer, message: m.Ask, now: float) -> None:
-        self._questions.append((peer, message))
+        if message.what != OBSERVE:
+            self._questions.append((peer, message))
+            return
+        told = self._observers.ask(peer, message.number, now)
+        if told is not None:
+            self._outbox.say(peer, told)
 
     def _on_shown(self, peer: ClientPeer, message: m.Shown, now: float) -> None:
         text = peer.unshown.shown(message.outputs, self._wire.output_chars_max)
@@ -389,6 +398,8 @@ class Controller:
     def _on_outcomes(self, peer: EnginePeer, message: m.Outcomes, now: float) -> None:
         self._books.engine_said(peer.number, message, self._frames, now)
         self._outbox.accept(peer, self._books.ledger.engines[peer.number].batch, now)
+        if self._observers:
+            self._observers.ran(peer.number, message.outcomes)
 
     def _on_returned(self, peer: EnginePeer, message: m.Returned, now: float) -> None:
         assigned = self.scheduler.engines[peer.number].assigned
@@ -482,6 +493,7 @@ class Controller:
         trouble = self._compaction.look() if self._compaction is not None else None
         if trouble is not None:
             self._notice(trouble)
+        self._observers.forget_silent(now)
         self.reception.look_around(now, heard_s)
 
     def _on_own_nanny_ended(self, how: str, now: float) -> None:

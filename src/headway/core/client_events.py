@@ -131,6 +131,8 @@ class ClientEvents:
             life.timers.arm(task.id, Timer.QUEUE_TIMEOUT, now + options.timeout_s)
         if not task.unmet:
             life.make_ready(task, Cause.DEPENDENCIES_MET, now, out)
+        elif life.watchers:  # that it is READY, they would be told
+            life.tell_watchers(task)
 
     def _add_group(self, client: Client, spec: ev.GroupSpec) -> None:
         if self._is_new(client, spec.id):

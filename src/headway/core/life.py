@@ -39,6 +39,7 @@ from headway.core.states import TRANSITIONS, Cause, TaskState
 from headway.core.statistics import Counters
 from headway.core.stored import StoredValues
 from headway.core.timers import Timer, Timers
+from headway.core.watched import Watcher
 from headway.errors import InvariantViolation
 
 WAITING, READY = TaskState.WAITING, TaskState.READY
@@ -65,6 +66,8 @@ class Life:
         self.groups: dict[TaskId, Group] = {}
         self.engines: dict[EngineId, Engine] = {}
         self.clients: dict[ClientId, Client] = {}
+        #: Told of each task that is new or changes its state. Most of the time there is none.
+        self.watchers: list[Watcher] = []
         self.functions = Functions()
         self.stored = StoredValues()
         self.lineages = Lineages(config.lineage_bytes_max)
@@ -104,6 +107,13 @@ class Life:
         by_state[task.state] -= 1
         by_state[state] += 1
         task.state = state
+        for watcher in self.watchers:
+            watcher.note(task)
+
+    def tell_watchers(self, task: Task) -> None:
+        """`task` is new, or has changed its state: for those who look on."""
+        for watcher in self.watchers:
+            watcher.note(task)
 
     def make_ready(
         self, task: Task, cause: Cause, now: float, out: Commands, front: bool = False

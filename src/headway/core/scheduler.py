@@ -65,6 +65,8 @@ class Scheduler:
         self.stored = life.stored
         self.lineages = life.lineages
         self.stamps = life.stamps
+        #: Those who look on: see watched.py.
+        self.watchers = life.watchers
         #: No engine has had more tasks at once: see prefetch.py.
         self.load_max = load_max(config)
         self._rng = rng

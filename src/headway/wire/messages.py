@@ -214,9 +214,10 @@ class Missed(Struct, tag="missed", frozen=True):
 class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
-    `what` is one of explain, task, group, tasks, cluster, engines, statistics; `node` is the task
-    or group, where one is meant; `tasks` says which are wanted. Or it is spare, and `node` the
-    number of an engine: the client is about to kill it, and no task is to be charged for that.
+    `what` is one of explain, task, group, tasks, cluster, engines, statistics, observe (see
+    wire/observed.py); `node` is the task or group, where one is meant; `tasks` says which are
+    wanted. Or it is spare, and `node` the number of an engine: the client is about to kill it, and
+    no task is to be charged for that.
     """
 
     number: int

@@ -1,0 +1,36 @@
+"""What a dashboard needs of a client beyond its public face: to observe, and to cancel by id.
+
+What this file must not know: what is done with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headway.core.events import TaskId
+from headway.errors import ProtocolError
+from headway.wire.observed import Observed
+
+if TYPE_CHECKING:
+    from headway.client.client import Client
+
+
+def observe(client: Client) -> Observed:
+    """How the cluster is, and what changed since the last time. It waits for a quarter of a
+    second after that, or until the controller can be reached.
+
+    Raises:
+        HeadwayError: it could not be asked, or too many observe.
+    """
+    body = client._link.ask("observe")
+    try:
+        return msgspec.convert(body, Observed)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"the controller answered an observer with {error}") from None
+
+
+def cancel_task(client: Client, task: TaskId) -> None:
+    """Ask that `task` does not run, whoever's it is; it is not waited for."""
+    client._link.cancel([task], queued_only=False, downstream=False)

@@ -1,0 +1,149 @@
+"""Promise: the dashboard shows a real cluster to whoever has its token, and to nobody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import headway
+from tests.dashboard.conftest import DEADLINE_S, Dashboard, wait_until
+
+PATHS = ["/", "/api/stream", "/api/graph", "/api/task/1-1", "/static/app.js", "/nowhere"]
+
+
+def no(value: int) -> None:
+    raise ValueError(f"no {value}")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("cookie", ["", "headway_1=guess", "garbage;=;\"'"])
+def test_who_has_no_token_or_a_wrong_one_sees_nothing(dashboard: Dashboard, path: str, cookie: str):
+    for each in (path, f"{path}?token=guess"):
+        status, headers, body = dashboard.ask(each, headers={"Cookie": cookie})
+        assert status == 403
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert b"headway dashboard" in body
+
+
+def test_the_printed_address_sets_a_cookie_and_leads_to_one_without_the_token(
+    dashboard: Dashboard,
+):
+    status, headers, _ = dashboard.ask(f"/?token={dashboard.token}", headers={})
+    assert (status, headers["location"]) == (303, "/")
+    assert "HttpOnly" in headers["set-cookie"]
+    assert "SameSite=strict" in headers["set-cookie"]
+    cookie = headers["set-cookie"].partition(";")[0]
+    status, headers, body = dashboard.ask("/", headers={"Cookie": cookie})
+    assert status == 200
+    assert b"<title>headway</title>" in body
+    _, headers, _ = dashboard.ask(f"//elsewhere.example/?token={dashboard.token}", headers={})
+    assert not headers["location"].startswith("//")
+
+
+def test_no_page_or_script_names_another_host(dashboard: Dashboard):
+    _, _, page = dashboard.ask("/")
+    assets = [part.split('"')[0] for part in page.decode().split('"/static/')[1:]]
+    scripts = ["graph.js", "overview.js", "store.js", "tasks.js", "timeline.js", "words.js"]
+    for name in {*assets, *scripts}:
+        status, headers, body = dashboard.ask(f"/static/{name}")
+        assert status == 200, name
+        assert "connect-src 'self'" in headers["content-security-policy"]
+        text = body.decode().replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text, name
+        assert "https://" not in text, name
+
+
+def test_the_stream_shows_tasks_engines_and_runs_as_they_come(
+    dashboard: Dashboard, client: headway.Client
+):
+    news = dashboard.news()
+    version = next(news)["version"]
+    fine = client.options(label="fine").submit(abs, -1)
+    fails = client.options(label="fails").submit(no, 2)
+    assert fine.result(DEADLINE_S) == 1
+    assert isinstance(fails.exception(DEADLINE_S), ValueError)
+    states: dict[str, str] = {}
+    runs: dict[str, bool] = {}
+    engines: set[str] = set()
+    while not (states.get(fine.id) and states.get(fails.id) == "failed" and len(runs) >= 2):
+        each = next(news)
+        assert each["version"] > version
+        version = each["version"]
+        states |= {task["id"]: task["state"] for task in each["tasks"]}
+        runs |= {run[1]: run[4] for run in each["runs"]}
+        engines |= {engine["id"] for engine in each["engines"]}
+    assert states[fine.id] == "succeeded"
+    assert (runs[fine.id], runs[fails.id]) == (True, False)
+    assert engines == {"e0", "e1"}
+    news.close()
+
+
+def test_a_task_is_explained_and_cancelled(dashboard: Dashboard, client: headway.Client):
+    news = dashboard.news()
+    next(news)
+    sleeper = client.options(label="sleeper").submit(time.sleep, 600)
+    status, _, body = dashboard.ask(f"/api/task/{sleeper.id}")
+    assert status == 200
+    assert sleeper.id in json.loads(body)["explain"]
+    path = f"/api/task/{sleeper.id}/cancel"
+    assert dashboard.ask(path, "POST")[0] == 403  # as a form of another site would
+    assert dashboard.ask(path, "POST", headers={"X-Headway": "1"})[0] == 403
+    assert not sleeper.done()
+    headers = {"Cookie": dashboard.cookie, "X-Headway": "1"}
+    assert dashboard.ask(path, "POST", headers)[0] == 202
+    wait_until(sleeper.done, "the task to be cancelled")
+    assert sleeper.cancelled()
+    for name in ("garbage", "9-9-9", "1-99999999999999999999999"):
+        assert dashboard.ask(f"/api/task/{name}")[0] == 404
+    news.close()
+
+
+def test_what_cannot_be_served_is_said_in_a_line():
+    def said(*arguments: str, code: str = "") -> str:
+        command = ["-c", code] if code else ["-m", "headway", "dashboard"]
+        ended = subprocess.run(
+            [sys.executable, *command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        assert ended.returncode > 0
+        assert "Traceback" not in ended.stderr
+        return ended.stderr
+
+    assert "no cluster is named 'nobody-of-that-name'" in said("--cluster", "nobody-of-that-name")
+    assert "others could cancel" in said("--host", "0.0.0.0", "--no-token")
+    missing = "import sys; sys.modules['uvicorn'] = None; from headway.cli.main import app; app()"
+    assert "pip install 'headway[dashboard]'" in said("dashboard", code=missing)
+
+
+def test_without_a_token_only_names_of_this_host_are_answered(client: headway.Client):
+    dashboard = Dashboard(f"dashboard-{os.getpid()}", "--no-token")
+    assert not dashboard.token
+    assert dashboard.ask("/", headers={})[0] == 200
+    assert dashboard.ask("/", headers={"Host": "elsewhere.example"})[0] == 403
+    dashboard.close()
+
+
+def test_when_the_cluster_has_gone_the_dashboard_says_so_and_shows_what_it_saw():
+    name = f"dashboard-gone-{os.getpid()}"
+    with headway.Client(engines=1, name=name) as client:
+        client.options(label="seen").submit(abs, -1).result(DEADLINE_S)
+        future = client.options(label="seen").submit(abs, -2)
+        future.result(DEADLINE_S)
+        dashboard = Dashboard(name)
+        news = dashboard.news()
+        while not next(news)["tasks"]:
+            pass
+    while not (last := next(news))["trouble"]:
+        pass
+    assert "was stopped" in last["trouble"]
+    news.close()
+    everything = next(dashboard.news())
+    assert [task["label"] for task in everything["tasks"]] == ["seen"]
+    dashboard.close()
