@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,9 +36,30 @@ def run(example: str, directory: Path) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch):
+    """The cluster that the guide calls by this name; not the user's own of that name."""
+    directory = tempfile.mkdtemp(prefix="hw-")  # short: it holds sockets
+    monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+    command = [sys.executable, "-m", "headway"]
+    subprocess.run(
+        [*command, "start", "-n", "1", "--name", "lab", "--durability", "off", "--daemon"],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    yield
+    subprocess.run([*command, "stop", "lab"], check=True, capture_output=True, timeout=60)
+    shutil.rmtree(directory)
+
+
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_runs_as_it_is_printed(example: str, tmp_path: Path):
+def test_an_example_runs_as_it_is_printed(
+    example: str, tmp_path: Path, request: pytest.FixtureRequest
+):
+    if '"lab"' in example:
+        request.getfixturevalue("lab")
     printed = run(example, tmp_path)
     for said in SAID.findall(example):
         assert f"{said}\n" in printed

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from headway.values.store import roots, sweep_dead
 from headway.wire.endpoint import read_connection_file
 from tests.nemesis import network_faults, process_faults, tasks
 from tests.nemesis.checks import Excuses, Judge
@@ -149,6 +150,8 @@ class World:
             wait_until(lambda: not marked(self.mark), "all processes to end", 20.0)
         except TimeoutError:
             left += [f"a process was left: {p.pid} {p.cmdline()}" for p in marked(self.mark)]
+        # What a nanny that was killed has left of large values goes with the next one's start.
+        sweep_dead([Path(self.env["TMPDIR"], root.name) for root in roots()])
         places = [Path(self.env[variable]) for variable in ("TMPDIR", "XDG_RUNTIME_DIR")]
         files = [path for place in places for path in place.glob("*/*")]
         left += [f"a file was left: {path.relative_to(self.directory)}" for path in files]

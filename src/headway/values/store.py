@@ -63,12 +63,15 @@ class Store:
             raise StartError(f"large values can't be kept on this host: {why}")
 
     def _make(self, root: Path, token: str) -> None:
-        root.mkdir(mode=0o700, exist_ok=True)
-        check_private(root)
-        sweep_dead([root])
         directory = root / token
+        sweep_dead([root])
         while True:
-            directory.mkdir(mode=0o700, exist_ok=True)
+            root.mkdir(mode=0o700, exist_ok=True)
+            check_private(root)
+            try:
+                directory.mkdir(mode=0o700, exist_ok=True)
+            except FileNotFoundError:
+                continue  # the last other store went just then, and the root with it
             fd = _lock(directory)
             # Between the two somebody may have taken it for one that was left.
             if fd is not None and directory.exists():
@@ -82,6 +85,7 @@ class Store:
         """Remove all values. Who has mapped one may go on."""
         for directory in self.directories:
             _remove(directory)
+            _remove_if_empty(directory.parent)
         for fd in self._locks:
             os.close(fd)
         self._locks.clear()
@@ -146,6 +150,7 @@ def sweep_dead(among: Sequence[Path] | None = None) -> None:
                 if fd is not None:
                     _remove(directory)
                     os.close(fd)
+            _remove_if_empty(root)
 
 
 def _lock(directory: Path) -> int | None:
@@ -160,6 +165,11 @@ def _lock(directory: Path) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def _remove_if_empty(root: Path) -> None:
+    with contextlib.suppress(OSError):  # others have stores there
+        root.rmdir()
 
 
 def _remove(directory: Path) -> None:
