@@ -14,7 +14,6 @@ The files are no part of the project: where there are none, this says so, and me
 from __future__ import annotations
 
 import heapq
-import json
 import time
 from collections import deque
 from functools import partial
@@ -25,6 +24,8 @@ import peers
 import suite
 from kernels import no_op, pause
 from timing import in_turn
+
+from headway.flows.wfformat import read_wfformat
 
 DEFAULT = Path(__file__).parents[1] / ".." / "shared" / "workflows"
 FIRST_COME = "first come"
@@ -46,34 +47,11 @@ def read(path: Path, scale: float) -> list[Step]:
     """The tasks of a workflow in WfFormat, parents first.
 
     Raises:
-        ValueError: a task has no runtime or no such parent, or there is a cycle.
+        FlowError: a task has no runtime or no such parent, or there is a cycle.
     """
-    workflow = json.loads(path.read_text())["workflow"]
-    ran = {task["id"]: task["runtimeInSeconds"] for task in workflow["execution"]["tasks"]}
-    parents = {task["id"]: task["parents"] for task in workflow["specification"]["tasks"]}
-    if missing := sorted({one for of in parents.values() for one in of} - set(parents)):
-        raise ValueError(f"{path}: no tasks {missing[:3]}")
-    if missing := sorted(set(parents) - set(ran)):
-        raise ValueError(f"{path}: no runtime of {missing[:3]}")
-    children: dict[str, list[str]] = {name: [] for name in parents}
-    for name, above in parents.items():
-        for one in above:
-            children[one].append(name)
-    open_parents = {name: len(above) for name, above in parents.items()}
-    ready = deque(name for name, count in open_parents.items() if not count)
-    positions: dict[str, int] = {}
-    steps: list[Step] = []
-    while ready:
-        name = ready.popleft()
-        positions[name] = len(steps)
-        steps.append(Step(ran[name] * scale, [positions[one] for one in parents[name]]))
-        for child in children[name]:
-            open_parents[child] -= 1
-            if not open_parents[child]:
-                ready.append(child)
-    if len(steps) < len(parents):
-        raise ValueError(f"{path}: a cycle among {len(parents) - len(steps)} tasks")
-    return steps
+    flow = read_wfformat(path)
+    timed = zip(flow.runtimes_s(), flow.parent_numbers(), strict=True)
+    return [Step(runtime_s * scale, parents) for runtime_s, parents in timed]
 
 
 def lower_bound_s(steps: list[Step], engines: int) -> float:

@@ -96,14 +96,19 @@ def test_bounds_of_a_mixture_are_those_of_its_tasks(load):
 def flow(tasks):
     """A workflow in WfFormat: name -> runtime, parents."""
     return {
+        "name": "made",
+        "schemaVersion": "1.5",
         "workflow": {
             "specification": {
-                "tasks": [{"id": name, "parents": above} for name, (_, above) in tasks.items()]
+                "tasks": [
+                    {"id": name, "name": name, "parents": above}
+                    for name, (_, above) in tasks.items()
+                ]
             },
             "execution": {
                 "tasks": [{"id": n, "runtimeInSeconds": ran} for n, (ran, _) in tasks.items()]
             },
-        }
+        },
     }
 
 
