@@ -105,7 +105,7 @@ class Controller:
         self._books = books
         self._clock = books.clock
         self._journal = journal
-        self._compaction = Compaction(journal, books.scheduler.config) if journal else None
+        self._compaction = Compaction(journal) if journal else None
         self._lifeline = lifeline
         self._logs = logs
         self._child_ended = child_ended
@@ -267,6 +267,14 @@ class Controller:
         record = self._books.take_record(now)
         if record is None or self._journal is None:
             return
+        self._write(record)
+        if self._compaction is not None:
+            trouble = self._compaction.committed(self._books.ledger, now, self._clock.wall_s())
+            if trouble is not None:
+                self._notice(trouble)
+
+    def _write(self, record: bytes) -> None:
+        assert self._journal is not None
         give_up_at_s = time.monotonic() + _RETRY_COMMIT_MAX_S
         while True:
             try:

@@ -127,5 +127,7 @@ class ControllerLife:
         self.router.crash_after_sends = None
         self._after_turn(controller)
         if self.network.is_troubled and world.chance(faults.compact / 100):
-            self.journal.compact()
+            books = controller._books
+            # Whom sending did not reach is written with the next turn: then it is read again.
+            self.journal.compact(None if books._entries else books.ledger)
         self._turn_in(max(_TURN_AFTER_S, controller._patience_ms() / 1000))

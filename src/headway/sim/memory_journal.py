@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from headway.config import SchedulerConfig
+from headway.controller.ledger import Ledger
 from headway.controller.recovery import read_ledger
 from headway.controller.snapshot import dump_ledger
 from headway.sim.network import Crashed
@@ -73,10 +74,14 @@ class MemoryJournal:
     def snapshot_bytes(self) -> int:
         return sum(map(len, self._parts))
 
-    def compact(self) -> None:
-        """As the compactor does, at the present turn."""
+    def compact(self, living: Ledger | None = None) -> None:
+        """As the compactor does, at the present turn.
+
+        Parameters:
+            living: what that turn led to, as a controller's fork packs it; None reads it again.
+        """
         ledger, now, wall_s = read_ledger(self, self._config, Random(self._config.seed))
-        self._parts = list(dump_ledger(ledger, now, wall_s))
+        self._parts = list(dump_ledger(living or ledger, now, wall_s))
         self.snapshot_seq = self.last_seq
         self._frames.clear()
 
