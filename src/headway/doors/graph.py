@@ -157,6 +157,11 @@ class Graph:
     def __repr__(self) -> str:
         return f"<Graph of {len(self)} tasks>"
 
+    def calls(self) -> list[tuple[Name, Step, dict[Name, bool]]]:
+        """Each step with its name and those that it needs: whether it takes their values. They
+        stand in an order in which they can run, and name each other by Refs."""
+        return [(name, self._steps[name], dict(self._needs[name])) for name in self._order]
+
     def submit(self, client: Client | None = None) -> dict[Name, Future[Any]]:
         """Submit all tasks, and return their futures by name. `client` as in `run`."""
         return self._submit(client_or_shared(client), lambda _: None)
