@@ -64,7 +64,13 @@ after = "b[{index}]"
 
 
 def test_an_index_that_is_a_whole_argument_stays_what_it_is():
-    work = task('[tasks.a]\ncall = "m:f"\narray = "7-7"\nargs = ["{index}", "n{index}"]', "a[7]").work
+    text = """
+[tasks.a]
+call = "m:f"
+array = "7-7"
+args = ["{index}", "n{index}"]
+"""
+    work = task(text, "a[7]").work
     assert work == Call("m:f", [7, "n7"], {})
 
 
@@ -116,7 +122,7 @@ A = '[tasks.a]\ncommand = "x"\n'
     ("text", "said"),
     [
         ("", "f.toml: there are no tasks in it"),
-        ("x = ", "line 1, column 5: Invalid value"),
+        ("x = ", "line 1: Invalid value"),
         (A + A, "line 3, column 9: Cannot declare ('tasks', 'a') twice"),
         ("[tasks.a\n", "line 1, column 9: Expected ']'"),
         ("tasks = 3", "line 1: tasks is a table"),
@@ -189,8 +195,8 @@ def test_lines_are_found_whatever_stands_between_them():
 
 
 def test_an_array_that_depends_on_an_array_costs_no_product_of_both():
-    text = 'tasks.a = { command = "x", array = "1-30000" }\n'
-    text += 'tasks.b = { command = "x", array = "1-30000", after = "a" }'
+    text = 'tasks.a = { command = "x", array = "1-10000" }\n'
+    text += 'tasks.b = { command = "x", array = "1-10000", after = "a" }'
     made = plan(text)
-    assert made.edges == 900_000_000
-    assert [len(level) for level in made.levels()] == [30_000, 30_000]
+    assert made.edges == 100_000_000
+    assert [len(level) for level in made.levels()] == [10_000, 10_000]

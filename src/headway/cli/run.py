@@ -81,8 +81,9 @@ def run(options: RunOptions) -> int:
     head = {"source": source, "flow": plan.name, "tasks": len(plan.tasks)}
     if past is not None:
         head["after"] = past.run
-    with closing(_Kept(Record(root, plan.name, head))) as kept:
-        return _Run(options, where, plan, digests, past, before, kept.record).go()
+    # First the cluster: where there is none, there is no run.
+    with _client(options, where) as client, closing(_Kept(Record(root, plan.name, head))) as kept:
+        return _Run(options, client, plan, digests, past, before, kept.record).go()
 
 
 def _where(options: RunOptions) -> str | None:
@@ -155,6 +156,37 @@ class _Functions:
         return FlowError(f"{self._plan.source}: {task.place}: task {task.id!r}: {text}")
 
 
+@contextmanager
+def _client(options: RunOptions, where: str | None) -> Iterator[Client]:
+    output = not options.as_json
+    if where is not None:
+        client = headway.Client(where, output=output, timeout_s=_CONNECT_S)
+    else:
+        client = headway.Client(
+            engines=options.engines, output=output, timeout_s=_START_S, **_trouble(options)
+        )
+    try:
+        yield client
+        if where is not None and not client.closed:
+            client.detach()  # so that `headway explain` and `logs` know what they are asked
+    finally:
+        client.close()
+
+
+def _trouble(options: RunOptions) -> dict[str, Any]:
+    """Kills and stalls of all that is started, engines and controller."""
+    if not options.chaos:
+        return {}
+    chaos = Chaos(
+        seed=options.seed or 0,
+        engine_kill_every_s=1.0,
+        engine_stall_every_s=1.0,
+        controller_kill_every_s=4.0,
+        controller_stall_every_s=3.0,
+    )
+    return {"chaos": chaos, "durability": "normal"}
+
+
 class _Kept:
     """Closes a record, also of a run that was cut off."""
 
@@ -171,7 +203,7 @@ class _Run:
     def __init__(
         self,
         options: RunOptions,
-        where: str | None,
+        client: Client,
         plan: Plan,
         digests: dict[str, str],
         past: Past | None,
@@ -179,7 +211,8 @@ class _Run:
         record: Record,
     ) -> None:
         self._options = options
-        self._where = where
+        self._client = client
+        self._is_own = client._link.process is not None
         self._plan = plan
         self._digests = digests
         self._past = past
@@ -202,15 +235,12 @@ class _Run:
     def go(self) -> int:
         """Run it; the exit code."""
         self._say_head()
-        report: ChaosReport | None = None
         try:
-            with self._client() as client:
-                self._go(client)
-                if self._options.chaos:
-                    report = client.chaos_report()
+            self._go()
         except ConnectionLost:
             run_report.hint_to_resume(self._options.flow, self._record.run, self._options.record)
             raise
+        report = self._client.chaos_report() if self._options.chaos else None
         how = "interrupted" if self._is_cut else "failed" if self._tally.bad else "succeeded"
         self._record.close(how)
         self._say_end(report)
@@ -219,40 +249,8 @@ class _Run:
         is_right = report is None or (report.is_right and not report.unfinished)
         return EXIT_OK if is_right and not self._tally.bad else EXIT_FAILED
 
-    @contextmanager
-    def _client(self) -> Iterator[Client]:
-        output = not self._options.as_json
-        if self._where is not None:
-            client = headway.Client(self._where, output=output, timeout_s=_CONNECT_S)
-        else:
-            client = headway.Client(
-                engines=self._options.engines,
-                output=output,
-                timeout_s=_START_S,
-                **self._trouble(),
-            )
-        try:
-            yield client
-            if self._where is not None and not client.closed:
-                client.detach()  # so that `headway explain` and `logs` know what they are asked
-        finally:
-            client.close()
-
-    def _trouble(self) -> dict[str, Any]:
-        """Kills and stalls of all that is started, engines and controller."""
-        if not self._options.chaos:
-            return {}
-        chaos = Chaos(
-            seed=self._options.seed or 0,
-            engine_kill_every_s=1.0,
-            engine_stall_every_s=1.0,
-            controller_kill_every_s=4.0,
-            controller_stall_every_s=3.0,
-        )
-        return {"chaos": chaos, "durability": "normal"}
-
-    def _go(self, client: Client) -> None:
-        going = Going(self._plan, client, self._logs(client), self._before, self._tick)
+    def _go(self) -> None:
+        going = Going(self._plan, self._client, self._logs(), self._before, self._tick)
         self._going = going
         with self._board:
             try:
@@ -264,10 +262,10 @@ class _Run:
                 for ended, future in going.left():
                     self._note(ended, future)
 
-    def _logs(self, client: Client) -> str:
-        if self._where is None:  # the cluster's own folder goes with the run
+    def _logs(self) -> str:
+        if self._is_own:  # the cluster's own folder goes with the run
             return str((self._record.folder / RECORD_LOGS_DIR).absolute())
-        info = read_connection_file(client.connection_file)
+        info = read_connection_file(self._client.connection_file)
         return str(cluster_dir(info) / LOGS_DIR)
 
     def _note(self, ended: Ended, future: Any) -> None:
@@ -282,9 +280,9 @@ class _Run:
             self._bad.append(ended)
             if len(self._bad) <= _TOLD_MAX and not self._is_cut:
                 self._board.tell(f"{task.id} {ended.state}: {show.first_line(ended.why)}")
-        if self._where is not None and future is not None:
-            if is_bad(ended.state) or isinstance(task.work, Shell):
-                self._held.append(future)
+        is_looked_at = is_bad(ended.state) or isinstance(task.work, Shell)
+        if not self._is_own and future is not None and is_looked_at:
+            self._held.append(future)
 
     def _keep_again(self, task: PlanTask) -> None:
         assert self._past is not None
@@ -305,7 +303,8 @@ class _Run:
         if self._options.as_json:
             return
         again = f", after run {self._past.run}" if self._past is not None else ""
-        show.say(f"run {self._record.run}: {len(self._plan.tasks):,} tasks of {self._plan.name}{again}")
+        tasks = f"{len(self._plan.tasks):,} tasks of {self._plan.name}"
+        show.say(f"run {self._record.run}: {tasks}{again}")
         for note in self._plan.notes:
             show.say(f"note: {note}")
 
@@ -318,7 +317,7 @@ class _Run:
             bad=self._bad,
             file=self._options.flow,
             record=self._options.record,
-            logs=None if self._where is not None else self._record.logs,
+            logs=self._record.logs if self._is_own else None,
             cluster=self._options.cluster,
             is_cut=self._is_cut,
             chaos=report,

@@ -137,16 +137,14 @@ class Going:
                 self._task_of[future.node] = task
                 future.add_done_callback(self._heard.put)  # type: ignore[arg-type]
             self._on_tick()
-            while not self._heard.empty():
-                yield self._next()
+            while (heard := self._next(0.0)) is not None:
+                yield heard
         self._futures.clear()
         self._groups.clear()
         self._before.values.clear()
         while self._task_of:
-            try:
-                yield self._next(_LOOK_S)
-            except queue.Empty:
-                pass
+            if (heard := self._next(_LOOK_S)) is not None:
+                yield heard
             self._on_tick()
 
     def cancel(self) -> None:
@@ -158,10 +156,8 @@ class Going:
         """After a cancel: the ends of what was submitted."""
         deadline_at = time.monotonic() + 5.0
         while self._task_of and time.monotonic() < deadline_at:
-            try:
-                yield self._next(0.1)
-            except queue.Empty:
-                continue
+            if (heard := self._next(_LOOK_S)) is not None:
+                yield heard
 
     def running(self) -> dict[str, int]:
         """How many tasks of each label run now, as far as one answer tells."""
@@ -244,8 +240,12 @@ class Going:
 
     # --- its end ---------------------------------------------------------------------------------
 
-    def _next(self, timeout_s: float = 0.0) -> tuple[Ended, Future[Any]]:
-        future = self._heard.get(timeout=timeout_s) if timeout_s else self._heard.get_nowait()
+    def _next(self, timeout_s: float) -> tuple[Ended, Future[Any]] | None:
+        """The next end that is heard of within `timeout_s`; None if there is none."""
+        try:
+            future = self._heard.get(timeout_s > 0, timeout_s)
+        except queue.Empty:
+            return None
         if self._client.closed and not self._is_cancelled:
             refusal = self._client._link.refusal
             raise errors.ConnectionLost(refusal.text if refusal else "the cluster is gone")

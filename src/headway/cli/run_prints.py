@@ -94,7 +94,8 @@ def code_digest(function: Any) -> str:
             parts.append(thing.__qualname__)
             _note_code(thing.__code__, parts)
             parts.append(repr([_plain(each) for each in thing.__defaults__ or ()]))
-            parts.append(repr(sorted((k, _plain(v)) for k, v in (thing.__kwdefaults__ or {}).items())))
+            by_name = sorted((thing.__kwdefaults__ or {}).items())
+            parts.append(repr([(name, _plain(each)) for name, each in by_name]))
             for name in sorted(_names_in(thing.__code__)):
                 if name in thing.__globals__:
                     parts.append(name)

@@ -187,6 +187,8 @@ def _read(folder: Path) -> Past:
     for number, line in enumerate(lines[1:-1], 2):  # what follows the last newline is not whole
         try:
             entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise TypeError(entry)
             if "task" in entry:
                 end = End(
                     str(entry["task"]), str(entry["state"]), str(entry["digest"]),

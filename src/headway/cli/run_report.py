@@ -72,7 +72,8 @@ def dry_run(plan: Plan, kept: Container[str], as_json: bool) -> None:
         work_s = sum(task.runtime_s or 0.0 for task in plan.tasks)
         show.say(f"critical path {path_s:,.3f} s, all work {work_s:,.3f} s")
     if kept_count:
-        show.say(f"{kept_count:,} are kept from the run before, {len(plan.tasks) - kept_count:,} run")
+        rest = len(plan.tasks) - kept_count
+        show.say(f"{kept_count:,} are kept from the run before, {rest:,} run")
     for note in plan.notes:
         show.say(f"note: {note}")
 

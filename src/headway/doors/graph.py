@@ -14,7 +14,7 @@ import graphlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from headway.client import options as client_options
 from headway.client.client import Client
@@ -89,6 +89,14 @@ class TaskFunction:
         if is_by_reference(self):
             return str(self.__qualname__)  # type: ignore[attr-defined]
         return TaskFunction, (self.fn, self.options)
+
+
+@overload
+def task(fn: Callable[..., Any], /, **options: Any) -> TaskFunction: ...
+
+
+@overload
+def task(fn: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], TaskFunction]: ...
 
 
 def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:

@@ -7,6 +7,7 @@ What this file must not know: the format that it was read from.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from headway.errors import FlowError
 from headway.flows.flow import Flow, FlowTask
@@ -31,15 +32,13 @@ def plan_of(flow: Flow, scale: float, cwd: str, *, as_commands: bool = False) ->
         for task in flow.tasks:
             if not task.command or not task.command[0]:
                 raise FlowError(f"{flow.source}: {task.place}: task {task.id!r} has no command")
-        works = [Shell(task.command, cwd) for task in flow.tasks]
-        return _plan(flow, works, [None] * len(works))
+        commands: list[Shell | Pause] = [Shell(task.command, cwd) for task in flow.tasks]
+        return _plan(flow, commands, [None] * len(commands))
     runtimes_s = [runtime_s * scale for runtime_s in flow.runtimes_s()]
     return _plan(flow, [Pause(runtime_s) for runtime_s in runtimes_s], runtimes_s)
 
 
-def _plan(
-    flow: Flow, works: list[Shell] | list[Pause], runtimes_s: list[float] | list[None]
-) -> Plan:
+def _plan(flow: Flow, works: Sequence[Shell | Pause], runtimes_s: Sequence[float | None]) -> Plan:
     return make_plan(
         flow.name,
         flow.source,

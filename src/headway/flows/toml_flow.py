@@ -118,7 +118,7 @@ def parse_toml_flow(data: bytes, source: str) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """One table of `[tasks]`: what it says, with the defaults, and its indexes if it is an array."""
+    """One table of `[tasks]`: what it says, with the defaults; of an array, its indexes."""
 
     name: str
     said: _Task
