@@ -270,7 +270,7 @@ class _Run:
 
     def _note(self, ended: Ended, future: Any) -> None:
         task = ended.task
-        self._tally.ended(task.label, ended.state)
+        self._tally.ended(task, ended.state)
         if ended.state == KEPT:
             self._keep_again(task)
         else:

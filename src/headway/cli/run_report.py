@@ -18,6 +18,7 @@ from headway.cli.run_going import Ended
 from headway.cli.run_tally import Tally
 from headway.client.chaos import ChaosReport
 from headway.flows.plan import Plan, Shell
+from headway.wire.connection import LOG_SUFFIXES
 
 #: So many failed tasks are shown, and lines of what each said; labels of a level.
 _BAD_MAX = 20
@@ -134,8 +135,9 @@ def _hint(end: RunEnd, bad: Ended) -> str:
         option = f" --cluster {shlex.quote(end.cluster)}" if end.cluster else ""
         verb = "logs" if isinstance(bad.task.work, Shell) else "explain"
         return f"see: headway {verb}{option} {bad.node}"
-    files = sorted(end.logs.glob(f"{bad.node}.*")) if isinstance(bad.task.work, Shell) else []
-    return f"see: {files[-1]}" if files else ""
+    files = [end.logs / f"{bad.node}{suffix}" for suffix in reversed(LOG_SUFFIXES)]
+    said = [path for path in files if path.is_file() and path.stat().st_size]
+    return f"see: {said[0]}" if said else ""
 
 
 def _as_json(end: RunEnd) -> dict[str, Any]:

@@ -49,14 +49,25 @@ class Tally:
         self.labels: dict[str, LabelTally] = {}
         self.states: Counter[str] = Counter()
         self.total = 0
+        #: What is known of how long they take, in all, and of those that ended in this run.
+        self._work_s: float | None = 0.0
+        self._done_s = self._kept_s = 0.0
         for task in tasks:
+            if task.runtime_s is None:
+                self._work_s = None
+            elif self._work_s is not None:
+                self._work_s += task.runtime_s
             self.labels.setdefault(task.label, LabelTally()).total += 1
             self.total += 1
 
-    def ended(self, label: str, state: str) -> None:
+    def ended(self, task: PlanTask, state: str) -> None:
         """A task has ended."""
-        self.labels[label].ended[state] += 1
+        self.labels[task.label].ended[state] += 1
         self.states[state] += 1
+        if state == KEPT:
+            self._kept_s += task.runtime_s or 0.0
+        else:
+            self._done_s += task.runtime_s or 0.0
 
     def now_running(self, counts: Mapping[str, int]) -> None:
         """So many tasks of each label run now."""
@@ -78,7 +89,10 @@ class Tally:
         return (self.done - self.states[KEPT]) / took_s if took_s > 0 else 0.0
 
     def left_s(self, took_s: float) -> float | None:
-        """Seconds until the end, if it goes on like this; None while nothing has ended."""
+        """Seconds until the end, if it goes on like this; None while nothing has ended. Where it is
+        known how long tasks take, by that; else by their number."""
+        if self._work_s is not None and self._done_s > 0:
+            return max(0.0, self._work_s - self._kept_s - self._done_s) * took_s / self._done_s
         rate = self.rate(took_s)
         return (self.total - self.done) / rate if rate else None
 
