@@ -56,16 +56,19 @@ def test_the_examples_run(here: Path):
 
 
 def test_a_workflow_sleeps_to_scale_and_is_kept(here: Path):
-    told = run(ATLAS, "--scale", "0.001", "-n", 2)
+    told = run(ATLAS, "--scale", "0.001", "-n", 1)
     [name] = re.findall(r"^run (atlas-of-lakes-\S+): 12 tasks of atlas-of-lakes$", told, re.M)
     assert f"run {name}: 12 tasks" in told.splitlines()[-1]
     assert "12 succeeded" in told
 
-    assert run_json(ATLAS, "--scale", "0.001", "--resume", name)["states"] == {"kept": 12}
+    assert run_json(ATLAS, "--scale", "0.001", "-n", 1, "--resume", name)["states"] == {"kept": 12}
 
 
 def test_a_dry_run_prints_levels_and_the_critical_path(here: Path):
     told = run(ATLAS, "--dry-run")
+    page = (EXAMPLES.parent / "docs" / "flows.md").read_text(encoding="utf-8")
+    shown = page.partition("--dry-run\natlas")[2].partition("```")[0]
+    assert [line.rstrip() for line in told.splitlines()] == f"atlas{shown}".splitlines()
     assert told.splitlines()[0] == "atlas-of-lakes: 12 tasks, 16 dependencies, 5 levels"
     assert re.search(r"3 +6 +measure x 6", told)
     assert "critical path 17.000 s, all work 38.000 s" in told

@@ -23,6 +23,7 @@ def record(root: Path) -> Record:
 
 def test_what_was_noted_is_read_again(tmp_path: Path):
     made = record(tmp_path)
+    made.keep("another")
     value = made.keep({"x": 1})
     made.note(End("a", "succeeded", "d", "i", value))
     made.note(End("b", "failed", "d"), why="no luck")
@@ -52,9 +53,9 @@ def test_a_line_that_was_being_written_is_none(tmp_path: Path):
 def test_what_is_no_record_is_said(tmp_path: Path):
     with pytest.raises(FlowError, match=r"no run of /flows/f.toml is kept in"):
         read_past(tmp_path / "none", "last", SOURCE)
-    with pytest.raises(FlowError, match=r"no run x is kept in"):
+    with pytest.raises(FlowError, match=r"no run 'x' is kept in"):
         read_past(tmp_path, "x", SOURCE)
-    with pytest.raises(FlowError, match=r"no run ../x is kept in"):
+    with pytest.raises(FlowError, match=r"no run '../x' is kept in"):
         read_past(tmp_path, "../x", SOURCE)
     made = record(tmp_path)
     with pytest.raises(FlowError, match=r"goes on"):

@@ -200,3 +200,10 @@ def test_an_array_that_depends_on_an_array_costs_no_product_of_both():
     made = plan(text)
     assert made.edges == 100_000_000
     assert [len(level) for level in made.levels()] == [10_000, 10_000]
+
+
+def test_the_example_of_the_docs_is_a_flow():
+    page = (EXAMPLE.parents[1] / "docs" / "flows.md").read_text(encoding="utf-8")
+    block = page.partition("```toml\n")[2].partition("```")[0]
+
+    assert [task.id for task in plan(block).tasks][-2:] == ["measure[4]", "note"]

@@ -1,7 +1,7 @@
 """What is kept of a run, so that another can go on after it: a folder of its own for each.
 
     RUN/record.jsonl    the head, then a line for each task that has ended
-    RUN/values/         values that other tasks take, pickled, by the number of their line
+    RUN/values.pickles  values that other tasks take, one after the other
     RUN/logs/           what commands printed, on engines that were started for the run
 
 A line is one write to the end of the file, and is whole if its newline is there: what was being
@@ -29,7 +29,7 @@ from headway.errors import FlowError
 
 VERSION = 1
 RECORD_FILE = "record.jsonl"
-VALUES_DIR = "values"
+VALUES_FILE = "values.pickles"
 LOGS_DIR = "logs"
 #: Of the runs in a folder, so many are kept, the newest.
 RUNS_MAX = 100
@@ -41,7 +41,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.]+")
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a task ended in a run. `value` is the file of its value, if that was kept."""
+    """How a task ended in a run. `value` is where its value lies, if that was kept."""
 
     id: str
     state: str
@@ -65,7 +65,21 @@ class Past:
         Raises:
             Exception: it can't be read, for whatever reason.
         """
-        return pickle.loads((self.folder / VALUES_DIR / end.value).read_bytes())
+        return pickle.loads(self.bytes_of(end))
+
+    def bytes_of(self, end: End) -> bytes:
+        """The value of a task, pickled.
+
+        Raises:
+            OSError, ValueError: it is not there.
+        """
+        offset, length = map(int, end.value.split("+"))
+        with open(self.folder / VALUES_FILE, "rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+        if len(data) < length:
+            raise ValueError(f"{self.folder / VALUES_FILE} ends before {end.value}")
+        return data
 
 
 def default_root() -> Path:
@@ -89,7 +103,7 @@ class Record:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self.folder / RECORD_FILE, flags, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
-        self._values = 0
+        self._values_bytes = 0
         self._write({"headway": VERSION, "run": self.run, "began_s": time.time(), **head})
         _drop_old(root)
 
@@ -109,7 +123,7 @@ class Record:
         self._write(entry)
 
     def keep(self, value: Any) -> str:
-        """Keep a value; the name of its file, or "" if it can't be pickled."""
+        """Keep a value; where it lies, or "" if it can't be pickled."""
         try:
             data = pickle.dumps(value, 5)
         except Exception:  # whatever a user's object raises: then its task runs again
@@ -117,21 +131,20 @@ class Record:
         return self._keep(data)
 
     def keep_again(self, past: Past, end: End) -> str:
-        """Keep a value of the run before; the name of its file, or "" if that is gone."""
+        """Keep a value of the run before; where it lies now, or "" if it is gone."""
         try:
-            return self._keep((past.folder / VALUES_DIR / end.value).read_bytes())
-        except OSError:
+            data = past.bytes_of(end)
+        except (OSError, ValueError):
             return ""
+        return self._keep(data)
 
     def _keep(self, data: bytes) -> str:
-        folder = self.folder / VALUES_DIR
-        folder.mkdir(mode=0o700, exist_ok=True)
-        self._values += 1
-        name = f"{self._values}.pickle"
-        new = folder / f"{name}.new"
-        new.write_bytes(data)
-        new.rename(folder / name)
-        return name
+        # Before the line that names it: what no line names is not there.
+        path = self.folder / VALUES_FILE
+        with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(data)
+        offset, self._values_bytes = self._values_bytes, self._values_bytes + len(data)
+        return f"{offset}+{len(data)}"
 
     def close(self, how: str) -> None:
         """The run is over, in this way; may be called again."""
@@ -158,7 +171,7 @@ def read_past(root: Path, run: str, source: str) -> Past:
         raise FlowError(f"no run of {source} is kept in {root}")
     folder = root / run
     if not _RUN.fullmatch(run) or not (folder / RECORD_FILE).is_file():
-        raise FlowError(f"no run {run} is kept in {root}: see --record")
+        raise FlowError(f"no run {run!r} is kept in {root}: see --record")
     past = _read(folder)
     if past.source != source:
         raise FlowError(f"run {run} is of {past.source}, and not of {source}")
