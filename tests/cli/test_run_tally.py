@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from headway.cli.run_board import rate_text
 from headway.cli.run_tally import Tally, is_bad
 from headway.flows.plan import Pause, PlanTask
 
@@ -40,3 +41,10 @@ def test_the_time_left_goes_by_work():
 @pytest.mark.parametrize(("state", "bad"), [("kept", False), ("skipped", False), ("lost", True)])
 def test_a_run_is_as_good_as_its_ends(state: str, bad: bool):
     assert is_bad(state) is bad
+
+
+@pytest.mark.parametrize(
+    ("per_s", "said"), [(0.0, "0.0/s"), (1234.5, "1,234.5/s"), (0.03, "1.8/min")]
+)
+def test_a_slow_rate_is_told_by_the_minute(per_s: float, said: str):
+    assert rate_text(per_s) == said

@@ -24,6 +24,11 @@ _ROWS_MAX = 15
 _BAR = 20
 
 
+def rate_text(per_s: float) -> str:
+    """A rate for people: slow ones by the minute."""
+    return f"{per_s:,.1f}/s" if per_s >= 1.0 or not per_s else f"{60 * per_s:,.1f}/min"
+
+
 class Board:
     """Shows a tally on stderr while it is open."""
 
@@ -84,7 +89,7 @@ class Board:
         bad = f", {tally.bad:,} of them badly" if tally.bad else ""
         return (
             f"{tally.done:,} of {tally.total:,} tasks ended{bad}; "
-            f"{show.age(took_s)}, {tally.rate(took_s):,.1f}/s{left}"
+            f"{show.age(took_s)}, {rate_text(tally.rate(took_s))}{left}"
         )
 
     def _table(self) -> Group:

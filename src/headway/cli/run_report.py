@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.cli import show
+from headway.cli.run_board import rate_text
 from headway.cli.run_going import Ended
 from headway.cli.run_tally import Tally
 from headway.client.chaos import ChaosReport
@@ -101,7 +102,7 @@ def say_end(end: RunEnd, as_json: bool) -> None:
         show.say("each task ended once" if right else "NOT RIGHT: see above")
     open_ = end.tally.total - end.tally.done
     cut = f", {open_:,} not ended" if open_ else ""
-    rate = f", {end.tally.rate(end.took_s):,.1f}/s" if end.tally.done else ""
+    rate = f", {rate_text(end.tally.rate(end.took_s))}" if end.tally.done else ""
     show.say(
         f"run {end.run}: {end.tally.total:,} tasks, {show.age(end.took_s)}{rate}: {end.tally}{cut}"
     )
