@@ -26,9 +26,10 @@ EXIT_TIME_PASSED = 124
 EXIT_INTERRUPTED = 130
 
 EXIT_CODES = {
-    EXIT_OK: "done; of `wait`: all tasks succeeded",
-    EXIT_FAILED: "it failed; of `wait`: some task did; of `cancel`: some task had ended before",
-    EXIT_USAGE: "a wrong option, id or word",
+    EXIT_OK: "done; of `wait` and `run`: all tasks succeeded",
+    EXIT_FAILED: "it failed; of `wait` and `run`: some task did; "
+    "of `cancel`: some task had ended before",
+    EXIT_USAGE: "a wrong option, id or word; of `run`: a wrong flow",
     EXIT_NO_CLUSTER: "no cluster, more than one and none was named, or it was lost",
     EXIT_TIME_PASSED: "of `wait`: its --timeout passed",
     EXIT_INTERRUPTED: "Ctrl-C",

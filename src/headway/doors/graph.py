@@ -14,7 +14,7 @@ import graphlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from headway.client import options as client_options
 from headway.client.client import Client
@@ -91,6 +91,14 @@ class TaskFunction:
         return TaskFunction, (self.fn, self.options)
 
 
+@overload
+def task(fn: Callable[..., Any], /, **options: Any) -> TaskFunction: ...
+
+
+@overload
+def task(fn: None = None, /, **options: Any) -> Callable[[Callable[..., Any]], TaskFunction]: ...
+
+
 def task(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make `fn` a function whose calls are steps of a graph, to be run later.
 
@@ -156,6 +164,11 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<Graph of {len(self)} tasks>"
+
+    def calls(self) -> list[tuple[Name, Step, dict[Name, bool]]]:
+        """Each step with its name and those that it needs: whether it takes their values. They
+        stand in an order in which they can run, and name each other by Refs."""
+        return [(name, self._steps[name], dict(self._needs[name])) for name in self._order]
 
     def submit(self, client: Client | None = None) -> dict[Name, Future[Any]]:
         """Submit all tasks, and return their futures by name. `client` as in `run`."""

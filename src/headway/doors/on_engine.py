@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import functools
 import importlib
+import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -100,3 +101,24 @@ def threadpool_limits() -> Any:
 def call_task(task: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """The function in a `headway.task`, which the engine found by its name."""
     return task.fn(*args, **kwargs)
+
+
+def call_named(folder: str, function: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """The call of "module:function", where modules are found also in `folder`."""
+    return find_named(folder, function)(*args, **kwargs)
+
+
+def find_named(folder: str, function: str) -> Any:
+    """What "module:function" names, where modules are found also in `folder`.
+
+    Raises:
+        ImportError, AttributeError: there is no such module, or nothing of that name in it.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module, _, name = function.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    # What `headway.task` has made is called as the function that it was.
+    return found.fn if hasattr(found, "fn") and hasattr(found, "__wrapped__") else found
