@@ -36,7 +36,9 @@ def test_lines_are_told_where_there_is_no_terminal(client: headway.Client, capsy
     assert "14 of 14 ended (2 failed)" in err
     assert "  bad: 2 failed, 2 succeeded\n" in err
     assert client.gather(headway.progress(future for future in good)) == list(range(10))
+    capsys.readouterr()
     assert headway.progress(good[0], wait=False) is good[0]
+    wait_until(lambda: "1 of 1 ended" in capsys.readouterr().err, "what is shown meanwhile")
 
 
 def test_a_map_that_fails_on_the_way_ends_its_showing(client: headway.Client, capsys):
@@ -181,5 +183,5 @@ def test_pictures_of_what_is_over_say_so():
     with headway.Client(engines=1) as client:
         future = client.submit(abs, -1)
         assert future.result() == 1
-    assert "the client was closed" in client._repr_html_()
+    assert "this client was closed" in client._repr_html_()
     assert f"task {future.id} succeeded on e0" in future._repr_html_()

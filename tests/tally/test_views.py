@@ -29,7 +29,7 @@ def test_lines_come_now_and_then_and_at_the_end_with_each_label():
     assert stream.getvalue() == ""
     view.show(tally.view(LINE_EVERY_S))
     view.show(tally.view(LINE_EVERY_S + 1))
-    assert stream.getvalue() == "1 of 3 ended, 0.20/s, 10 s left\n"
+    assert stream.getvalue() == "1 of 3 ended, 0.2/s, 10 s left\n"
     tally.move("clean", OPEN, "failed", 8.0)
     tally.move("load", OPEN, "succeeded", 8.0)
     view.close(tally.view(8.0))

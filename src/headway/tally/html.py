@@ -67,9 +67,7 @@ def _bar(row: Row) -> str:
         for state in shown
     )
     label = escape(f"{row.label}: {row.ended:,} of {row.total:,} ended", quote=True)
-    return (
-        f'<div role="img" aria-label="{label}" style="{_TRACK}; display: flex">{pieces}</div>'
-    )
+    return f'<div role="img" aria-label="{label}" style="{_TRACK}; display: flex">{pieces}</div>'
 
 
 def card(title: str, facts: Iterable[tuple[str, str]]) -> str:

@@ -42,7 +42,9 @@ class LineView:
             self._say(in_words(progress))
 
     def close(self, progress: Progress) -> None:
-        """Say how it ended; of several labels, of each."""
+        """Say how it ended; of several labels, of each; of nothing, nothing."""
+        if not progress.total:
+            return
         self._say(in_words(progress))
         if len(progress.rows) > 1:
             for row in progress.rows:
@@ -72,7 +74,9 @@ class TerminalView:
         self._screen.show(self, drawn(progress))
 
     def close(self, progress: Progress) -> None:
-        """Leave it above what is still drawn."""
+        """Leave it above what is still drawn. Of nothing, nothing is left."""
+        if not progress.total:
+            return
         self._screen.close(self, drawn(progress))
 
 
