@@ -74,7 +74,7 @@ docs: $(STAMP)  ## Write the generated pages anew: docs/states.md, cli.md, optio
 	@$(IN)/python -m headway.cli.options_reference > docs/.new && mv docs/.new docs/options.md
 
 site: $(SITE_STAMP)  ## Build the site of the docs into build/site, strictly
-	@$(IN)/python -m mkdocs build --strict --quiet $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --strict --quiet $(ARGS)
 	@echo "build/site/index.html"
 
 clean:  ## Remove the environments, caches and build output
