@@ -67,3 +67,19 @@ def test_clients_that_are_held_are_told_of():
     told = explain_all(env.scheduler, env.now, held=2)
     assert "2 clients held: submitting waits there until tasks have ended" in told
     assert "held" not in explain_all(env.scheduler, env.now)
+
+
+def test_a_group_tells_of_the_first_that_failed_and_the_first_that_has_not_ended():
+    env = Env()
+    members = env.submit_many(4)
+    group = env.group(members)
+    env.engine()
+    env.finish(members[0])
+    env.fail(members[1])
+    told = explain(env.scheduler, group, env.now).splitlines()
+    assert told[0].endswith("1 of its 4 tasks succeeded, 1 failed, 2 have not ended")
+    assert told[1] == f"the first that failed: {explain(env.scheduler, members[1], env.now)}"
+    assert told[2] == f"the first that has not ended: {explain(env.scheduler, members[2], env.now)}"
+    env.finish(members[2])
+    env.finish(members[3])
+    assert len(explain(env.scheduler, group, env.now).splitlines()) == 2

@@ -42,14 +42,31 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
         return text
     group = scheduler.groups.get(node_id)
     if group is not None:
-        return (
-            f"group {format_task_id(group.id)}: {group.succeeded} of its {group.size} tasks "
-            f"succeeded, {group.failed} failed, {group.open} have not ended"
-        )
+        return _group(scheduler, group, now)
     return (
         f"no task {format_task_id(node_id)} is known: it was never submitted, or it has been "
         f"forgotten, since its future is gone and nothing depends on it"
     )
+
+
+def _group(s: Scheduler, group: Group, now: float) -> str:
+    """Counts, and of its tasks the first that failed and the first that has not ended."""
+    lines = [
+        f"group {format_task_id(group.id)}: {group.succeeded} of its {group.size} tasks "
+        f"succeeded, {group.failed} failed, {group.open} have not ended"
+    ]
+    firsts: dict[str, Task] = {}
+    for member in islice(group.members(), _QUEUE_LOOK_MAX):
+        task = s.tasks.get(member)
+        if task is None or task.state is TaskState.SUCCEEDED:
+            continue
+        how = "failed" if task.state in FINAL_STATES else "has not ended"
+        firsts.setdefault(how, task)
+        if len(firsts) == 2:
+            break
+    for how, task in firsts.items():
+        lines.append(f"the first that {how}: {explain(s, task.id, now)}")
+    return "\n".join(lines)
 
 
 def _waiting(s: Scheduler, task: Task, now: float) -> str:

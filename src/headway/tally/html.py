@@ -17,6 +17,8 @@ from headway.tally.model import ENDED, OPEN, SUCCEEDED, Progress, Row, pace, sta
 _FRAME = "font-family: sans-serif; font-size: 0.9em; color: inherit; line-height: 1.5"
 _TRACK = "background: rgba(128, 128, 128, 0.3); border-radius: 3px; overflow: hidden; height: 0.7em"
 _CELL = "padding: 0 1em 0 0; text-align: left; vertical-align: middle; color: inherit"
+# Without a doctype, browsers give tables a colour and a size of their own.
+_TABLE = "border-collapse: collapse; color: inherit; font-size: inherit"
 _TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; text-align: left"
 
 #: Mid-tones: at least 3:1 on white and on the black of dark themes. What is in none of these: red.
@@ -42,7 +44,7 @@ def of_progress(progress: Progress, title: str = "") -> str:
     told = ", ".join(pace(progress))
     head = f"<div><b>{escape(title)}</b></div>" if title else ""
     return (
-        f'<div style="{_FRAME}">{head}<table style="border-collapse: collapse">'
+        f'<div style="{_FRAME}">{head}<table style="{_TABLE}">'
         f"<tbody>{''.join(lines)}</tbody></table><div>{escape(told)}</div></div>"
     )
 
@@ -52,7 +54,7 @@ def _row(row: Row) -> str:
     return (
         f'<tr><th scope="row" style="{_CELL}">{escape(row.label)}</th>'
         f'<td style="{_CELL}; width: 16em">{_bar(row)}</td>'
-        f'<td style="{_CELL}; text-align: right">{said}</td>'
+        f'<td style="{_CELL}; text-align: right; white-space: nowrap">{said}</td>'
         f'<td style="{_CELL}">{escape(states_in_words(row.counts))}</td></tr>'
     )
 
@@ -81,5 +83,5 @@ def card(title: str, facts: Iterable[tuple[str, str]]) -> str:
     )
     return (
         f'<div style="{_FRAME}"><div><b>{escape(title)}</b></div>'
-        f'<table style="border-collapse: collapse"><tbody>{rows}</tbody></table></div>'
+        f'<table style="{_TABLE}"><tbody>{rows}</tbody></table></div>'
     )

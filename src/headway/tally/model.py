@@ -214,9 +214,9 @@ def pace(progress: Progress) -> list[str]:
     parts = []
     if progress.rate is not None:
         parts.append(f"{rate_text(progress.rate)}/s")
-    if progress.is_over:
+    if progress.is_over and progress.elapsed_s > 0:
         parts.append(f"in {span(progress.elapsed_s)}")
-    elif progress.left_s is not None:
+    elif progress.left_s:
         parts.append(f"{span(progress.left_s)} left")
     return parts
 
