@@ -5,12 +5,13 @@
 # ARGS="-k placement -x" is handed to pytest, demo or the benchmark.
 
 .DEFAULT_GOAL := help
-.PHONY: sim nemesis kills help demo test test-ipyparallel check bench bench-peers bench-ipyparallel docs clean
+.PHONY: sim nemesis kills help demo test test-ipyparallel check bench bench-peers bench-ipyparallel docs site clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
 IN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-pyproject
+SITE_STAMP := $(VENV)/.installed-for-site
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed-from-pyproject
 PYTHON ?=
@@ -37,6 +38,9 @@ check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up t
 		|| { echo "docs/states.md is not up to date: run 'make docs'" >&2; exit 1; }
 	@$(IN)/python -m headway.cli.reference | diff -u docs/cli.md - \
 		|| { echo "docs/cli.md is not up to date: run 'make docs'" >&2; exit 1; }
+	@$(IN)/python -m headway.cli.options_reference | diff -u docs/options.md - \
+		|| { echo "docs/options.md is not up to date: run 'make docs'" >&2; exit 1; }
+	@$(IN)/python -m pytest -q tests/house/test_docs.py
 
 SEEDS ?= 1000
 sim: $(STAMP)  ## Simulate clusters in trouble: SEEDS=10000 of them
@@ -64,9 +68,14 @@ bench-ipyparallel: $(STAMP)  ## Measure the schedulers of IPython clusters: ipyp
 	@$(IN)/python benchmarks/ipyparallel_end_to_end.py $(ARGS)
 
 # runpy warns that the package has imported core.states before: the tables are the same.
-docs: $(STAMP)  ## Write docs/states.md and docs/cli.md anew
+docs: $(STAMP)  ## Write the generated pages anew: docs/states.md, cli.md, options.md
 	@$(IN)/python -W ignore::RuntimeWarning -m headway.core.states > docs/.new && mv docs/.new docs/states.md
 	@$(IN)/python -m headway.cli.reference > docs/.new && mv docs/.new docs/cli.md
+	@$(IN)/python -m headway.cli.options_reference > docs/.new && mv docs/.new docs/options.md
+
+site: $(SITE_STAMP)  ## Build the site of the docs into build/site, strictly
+	@NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo "build/site/index.html"
 
 clean:  ## Remove the environments, caches and build output
 	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -102,6 +111,12 @@ $(STAMP): pyproject.toml
 	@echo "Installing headway and its tools into $(VENV) ..."
 	@$(IN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
+
+# What builds the site, beside the rest: neither tests nor checks need it.
+$(SITE_STAMP): $(STAMP) pyproject.toml
+	@echo "Installing mkdocs-material into $(VENV) ..."
+	@$(IN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $(SITE_STAMP)
 
 # The same Python as in .venv, and what the benchmarks are measured beside.
 $(PEERS_STAMP): $(STAMP) pyproject.toml

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headway.client.dependency import Dependency
     from headway.client.futures import Future, Group
     from headway.client.options import EngineInfo
+    from headway.client.progress import progress
     from headway.doors.async_client import AsyncClient
     from headway.doors.dask import dask_get
     from headway.doors.executor import Executor
@@ -46,6 +47,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "dask_get",
     "register_joblib",
     # What can be learnt
+    "progress",
     "CancelReport",
     "ChaosReport",
     "EngineInfo",
@@ -64,6 +66,7 @@ _HOMES = {
     "EngineInfo": "headway.client.options",
     "Executor": "headway.doors.executor",
     "dask_get": "headway.doors.dask",
+    "progress": "headway.client.progress",
     "register_joblib": "headway.doors.joblib",
     "task": "headway.doors.graph",
     "Future": "headway.client.futures",

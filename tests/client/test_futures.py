@@ -274,4 +274,4 @@ def test_a_future_says_what_it_is(future):
     future.label = "load"
     assert repr(future) == "<Future 1-7 'load' succeeded>"
     assert not future.running()
-    assert future.explain() == "task 1-7 succeeded on e3"
+    assert future.explain() == "task 1-7 (load) succeeded on e3"

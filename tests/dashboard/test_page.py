@@ -160,6 +160,11 @@ def test_tasks_are_searched_filtered_explained_and_cancelled(
     page.get_by_role("button", name="Cancel this task").click()
     expect(page.locator("#facts")).to_contain_text("cancelled")
     assert victim.cancelled()
+
+    page.locator("nav a[href='#overview']").click()
+    page.get_by_text("Why is nothing running?").click()
+    expect(page.locator("#why-text")).to_contain_text("engines: 2 here")
+    page.screenshot(path=shots / "why-desk.png", full_page=True)
     window.close(dashboard)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import re
+import subprocess
+import sys
+from functools import cache
 
 import pytest
 
 from headway import errors
-from headway.cli import reference
+from headway.cli import options_reference, reference
+from headway.client import options
 from tests.house import source
 
 DOCS = source.ROOT / "docs"
@@ -118,10 +123,102 @@ def test_every_python_example_in_the_docs_compiles(page):
             )
 
 
+def test_the_page_of_options_is_what_their_docstrings_say():
+    page = DOCS / "options.md"
+
+    assert page.exists(), "docs/options.md is missing: run `make docs`"
+    assert page.read_text(encoding="utf-8") == options_reference.reference(), (
+        "docs/options.md differs from the docstrings of Client: run `make docs`"
+    )
+
+
+def test_the_guide_has_every_option_of_a_task():
+    page = (DOCS / "guide.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Options\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = re.findall(r"`(\w+)`", " ".join(rows))
+
+    assert sorted(named) == sorted(options.ALL_OPTIONS), (
+        "docs/guide.md, section Options: name each option of client.options once"
+    )
+
+
+# --- links, and the site --------------------------------------------------------------------------
+
+
+@cache
+def prose(page):
+    """A page without its examples."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def anchors(page):
+    """What links to parts of a page may name, as Python-Markdown makes it of headings."""
+    headings = re.findall(r"^#+ +(.+)$", prose(page), re.MULTILINE)
+    return {
+        re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
+        for heading in headings
+    }
+
+
+def is_broken(page, target):
+    """Whether a link from `page` leads nowhere."""
+    path, _, anchor = target.partition("#")
+    other = (page.parent / path).resolve() if path else page
+    if not other.exists():
+        return True
+    return bool(anchor) and other.suffix == ".md" and anchor not in anchors(other)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=source.relative)
 def test_every_link_between_the_docs_leads_somewhere(page):
-    text = page.read_text(encoding="utf-8")
-    targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", text)
-    missing = [target for target in targets if not (page.parent / target).exists()]
+    targets = re.findall(r"\]\((?!https?:|mailto:)([^)\s]+)", prose(page))
+    broken = [target for target in targets if is_broken(page, target)]
 
-    assert not missing, f"{source.relative(page)} links to {missing}, which does not exist"
+    assert not broken, f"{source.relative(page)} links to {broken}: no such page, or part of it"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("guide.md", False),
+        ("guide.md#a-first-map", False),
+        ("guide.md#no-such-part", True),
+        ("no-such-page.md", True),
+        ("doors.md#joblib-scikit-learn", False),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_found(target, expected):
+    assert is_broken(DOCS / "index.md", target) is expected
+
+
+def test_every_page_is_in_the_menu_of_the_site_and_links_to_none_beyond():
+    menu = (source.ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r": (\S+\.md)$", menu, re.MULTILINE)
+    pages = [path for path in PAGES if DOCS in path.parents]
+    outside = [
+        f"{source.relative(page)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\((\.\./[^)\s]+)", prose(page))
+    ]
+
+    assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in pages), (
+        "mkdocs.yml, nav: name each page of docs/ once"
+    )
+    assert not outside, f"{outside}: the site has docs/ alone; name the file, without a link"
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    for package in ("mkdocs", "material"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip("mkdocs-material is not installed: `make site` installs it, and builds")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    done = subprocess.run(
+        [*command, "--config-file", str(source.ROOT / "mkdocs.yml"), "--site-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "guide.html").exists()

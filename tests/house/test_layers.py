@@ -70,7 +70,9 @@ ROOMS = {
         schedules=True,
     ),
     "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
-    "client": room("client values interpreter core wire config errors", "msgspec zmq cloudpickle"),
+    "client": room(
+        "client tally values interpreter core wire config errors", "msgspec zmq cloudpickle"
+    ),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",
@@ -78,6 +80,7 @@ ROOMS = {
         forbidden=PICKLES,
         schedules=True,
     ),
+    "tally": room("tally core", "rich"),
     "flows": room("flows errors", "msgspec"),
     "sim": room(
         "sim flows client controller engine core wire config errors",
@@ -86,8 +89,8 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client dashboard doors flows sim controller engine wire core collector config errors "
-        "processes",
+        "cli client dashboard doors flows tally sim controller engine wire core collector config "
+        "errors processes",
         "typer rich msgspec",
     ),
     "dashboard": room(

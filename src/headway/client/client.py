@@ -147,6 +147,11 @@ class Client:
         state = f"over: {refusal.text}" if refusal is not None else kind
         return f"<Client {self._link.number} of cluster {self._link.cluster}, {state}>"
 
+    def _repr_html_(self) -> str:
+        from headway.client.cards import of_client
+
+        return of_client(self)
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "a Client can't be pickled: another process, or a task, makes one of its own with "
@@ -192,12 +197,17 @@ class Client:
         """
         return self._submit(self._function(fn), fn, args, kwargs, None)
 
-    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any]) -> Group:
+    def map(
+        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], progress: bool = False
+    ) -> Group:
         """A task `fn(*items)` for each tuple of items, as the built-in `map` pairs them.
+
+        With `progress` it is shown how far they are, while the program goes on: see
+        `headway.progress`.
 
         Returns the futures, in order; `gather` gives their values. Raises as `submit` does.
         """
-        return self._map(fn, iterables, None)
+        return self._map(fn, iterables, None, progress)
 
     def options(self, **settings: Any) -> View:
         """A view of this client whose `submit` and `map` treat tasks as the options say.
@@ -430,12 +440,22 @@ class Client:
         return future
 
     def _map(
-        self, fn: Callable[..., Any], iterables: Sequence[Iterable[Any]], view: View | None
+        self,
+        fn: Callable[..., Any],
+        iterables: Sequence[Iterable[Any]],
+        view: View | None,
+        progress: bool = False,
     ) -> Group:
         if not iterables:
             raise TypeError("map needs at least one iterable beside the function")
         function = self._function(fn)
         submit = self._submit
+        if options.flag("progress", progress):
+            from headway.client.progress import shown
+
+            calls = zip(*iterables, strict=False)
+            futures = (submit(function, fn, args, {}, view) for args in calls)
+            return Group(shown(futures, iterables), self)
         return Group(
             [submit(function, fn, args, {}, view) for args in zip(*iterables, strict=False)], self
         )

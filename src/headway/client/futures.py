@@ -174,13 +174,10 @@ class Future(concurrent.futures.Future[T]):
         """Why the task is where it is, in words; see `Client.explain`."""
         try:
             return self._client.explain(self)
-        except errors.HeadwayError:
+        except (errors.HeadwayError, RuntimeError):  # RuntimeError: this is a callback
             if self._end is None:
                 raise
-        # The cluster is gone, but how the task ended is known here.
-        if self._end.problem is not None:
-            return self._end.problem.text
-        return f"task {self.id} {self._final_state} on {self.engine}"
+        return self._why
 
     def running(self) -> bool:
         """Whether the task runs now, as far as the controller knows."""
@@ -267,7 +264,22 @@ class Future(concurrent.futures.Future[T]):
             yield from loop.run_in_executor(None, self._load, None).__await__()
         return self.result()
 
+    def _repr_html_(self) -> str:
+        from headway.client.cards import of_future
+
+        return of_future(self)
+
     # --- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _why(self) -> str:
+        """How the task ended, as `explain` says it, from what is known here; "" if nothing is."""
+        end = self._end
+        if end is None:
+            return ""
+        if end.problem is not None:
+            return end.problem.text
+        return problems.success_text(self.node, self.label, end.engine)
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
@@ -456,6 +468,11 @@ class Group(list[Future[Any]]):
     def __repr__(self) -> str:
         done = sum(future.done() for future in self)
         return f"<Group of {len(self)}, {done} done>"
+
+    def _repr_html_(self) -> str:
+        from headway.client.cards import of_group
+
+        return of_group(self)
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("a Group does not change, for tasks may depend on it: use list(group)")

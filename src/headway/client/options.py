@@ -224,6 +224,11 @@ CONDITIONS = ("after", "follow")
 ALL_OPTIONS = (*CONDITIONS, *_CHECKS)
 
 
+def default_of(name: str) -> Any:
+    """The value of an option that is not given."""
+    return None if name in CONDITIONS else getattr(DEFAULT_OPTIONS, _CHECKS[name][0])
+
+
 def check_names(settings: Mapping[str, Any]) -> None:
     """Raise TypeError if an option is unknown; it suggests the nearest."""
     for name in settings:

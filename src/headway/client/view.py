@@ -45,9 +45,11 @@ class View:
         client = self._client
         return client._submit(client._function(fn), fn, args, kwargs, self)
 
-    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any]) -> Group:
+    def map(
+        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], progress: bool = False
+    ) -> Group:
         """As `Client.map`, with these options for each of the tasks."""
-        return self._client._map(fn, iterables, self)
+        return self._client._map(fn, iterables, self, progress)
 
     def options(self, **settings: Any) -> View:
         """These options and more; what is given again replaces what was given before."""

@@ -30,7 +30,8 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
     elif question.what == "spare":
         body = _spare(peers, question.node)
     elif question.what == "cluster":
-        body = {"text": explain_all(scheduler, now)}
+        held = sum(peer.is_held for peer in peers.clients.values())
+        body = {"text": explain_all(scheduler, now, held)}
     elif question.what == "tasks":
         try:
             body = _tasks(scheduler, question.tasks or TaskQuery(), now)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.graph import is_final
+from headway.core.problems import success_text
 from headway.core.ready import Restriction
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
@@ -41,14 +42,31 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
         return text
     group = scheduler.groups.get(node_id)
     if group is not None:
-        return (
-            f"group {format_task_id(group.id)}: {group.succeeded} of its {group.size} tasks "
-            f"succeeded, {group.failed} failed, {group.open} have not ended"
-        )
+        return _group(scheduler, group, now)
     return (
         f"no task {format_task_id(node_id)} is known: it was never submitted, or it has been "
         f"forgotten, since its future is gone and nothing depends on it"
     )
+
+
+def _group(s: Scheduler, group: Group, now: float) -> str:
+    """Counts, and of its tasks the first that failed and the first that has not ended."""
+    lines = [
+        f"group {format_task_id(group.id)}: {group.succeeded} of its {group.size} tasks "
+        f"succeeded, {group.failed} failed, {group.open} have not ended"
+    ]
+    firsts: dict[str, Task] = {}
+    for member in islice(group.members(), _QUEUE_LOOK_MAX):
+        task = s.tasks.get(member)
+        if task is None or task.state is TaskState.SUCCEEDED:
+            continue
+        how = "failed" if task.state in FINAL_STATES else "has not ended"
+        firsts.setdefault(how, task)
+        if len(firsts) == 2:
+            break
+    for how, task in firsts.items():
+        lines.append(f"the first that {how}: {explain(s, task.id, now)}")
+    return "\n".join(lines)
 
 
 def _waiting(s: Scheduler, task: Task, now: float) -> str:
@@ -165,10 +183,7 @@ def _on_engine(s: Scheduler, task: Task, now: float) -> str:
 
 
 def _succeeded(s: Scheduler, task: Task, now: float) -> str:
-    # On no engine: it ran late, on one that had been given up, or it is remembered so.
-    where = f" on {format_engine_id(task.engine)}" if task.engine is not None else ""
-    tries = f", at attempt {task.attempt}" if task.attempt > 1 else ""
-    return f"task {name_of(task)} succeeded{where}{tries}"
+    return success_text(task.id, task.options.label, task.engine, task.attempt)
 
 
 def _failed(s: Scheduler, task: Task, now: float) -> str:
@@ -208,10 +223,21 @@ _LANES_LOOK_MAX = 1_000
 _OLDEST_LOOK_MAX = 20_000
 
 
-def explain_all(s: Scheduler, now: float) -> str:
-    """Why does nothing run? Counts by state, why the ready ones are not placed, and what has
-    waited longest, in lines; bounded work, whatever waits."""
-    lines = [_counts(s), _engines_in_short(s)]
+def explain_all(s: Scheduler, now: float, held: int = 0) -> str:
+    """Why does nothing run? The reason in one sentence if nothing does; then counts by state, why
+    the ready ones are not placed, and what has waited longest. Bounded work, whatever waits.
+
+    Parameters:
+        held: how many clients were told to submit no more for now, which the shell alone knows.
+    """
+    why = _why_nothing_runs(s)
+    lines = [f"nothing runs: {why}"] if why else []
+    lines += [_counts(s), _engines_in_short(s)]
+    if held:
+        lines.append(
+            f"{plural(held, 'client')} held: submitting waits there until tasks have ended, since "
+            f"the cluster has about as many as it takes"
+        )
     lanes = sorted(
         islice((lane for lane in s.lanes if lane.count), _LANES_LOOK_MAX),
         key=lambda lane: lane.count,
@@ -231,6 +257,29 @@ def explain_all(s: Scheduler, now: float) -> str:
     if oldest is not None:
         lines.append(f"the first that waits: {explain(s, oldest.id, now)}")
     return "\n".join(lines)
+
+
+def _why_nothing_runs(s: Scheduler) -> str:
+    """The one reason, if no task is on an engine; else ""."""
+    by_state = s.counters.by_state
+    if by_state[TaskState.ASSIGNED] or by_state[TaskState.RUNNING]:
+        return ""
+    if not s.counters.unfinished:
+        return "there is no task that has not ended"
+    ready, waiting = by_state[TaskState.READY], by_state[TaskState.WAITING]
+    if not ready:
+        tasks = islice(s.tasks.values(), _OLDEST_LOOK_MAX)
+        retrying = sum(s.timers.is_armed(task.id, Timer.BACKOFF) for task in tasks)
+        head = f"none of {plural(waiting, 'open task')} is ready"
+        if not retrying:
+            return f"{head}: each waits for others to end"
+        rest = "" if retrying == waiting else "; the others wait for tasks to end"
+        return f"{head}: {retrying:,} of them between two tries, until the backoff is over{rest}"
+    if not s.engines:
+        return "no engine is here"
+    if all(engine.draining for engine in s.engines.values()):
+        return "all engines are draining: they are given no more tasks"
+    return f"no engine that is here can run what is ready ({plural(ready, 'task')})"
 
 
 def _counts(s: Scheduler) -> str:

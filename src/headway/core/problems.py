@@ -1,4 +1,5 @@
-"""Why a task did not succeed: the one record of it, from the core to the user's exception.
+"""Why a task did not succeed: the one record of it, from the core to the user's exception; and
+the words for one that did, which client and scheduler share.
 
 The client turns a kind into an exception of `headway.errors`; `explain` turns it into words.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from headway.core.events import TaskId
+from headway.core.events import EngineId, TaskId, format_engine_id, format_task_id
 
 #: The function raised: the exception travels pickled, beside the problem.
 KIND_RAISED = "raised"
@@ -40,3 +41,16 @@ class Problem(Struct, array_like=True, frozen=True):
     root: TaskId | None = None
     root_text: str = ""
     depth: int = 0
+
+
+def name_of(task: TaskId, label: str) -> str:
+    """A task for people: its id, and its label if it has one."""
+    return f"{format_task_id(task)} ({label})" if label else format_task_id(task)
+
+
+def success_text(task: TaskId, label: str, engine: EngineId | None, attempt: int = 1) -> str:
+    """That it did succeed, in the words of `explain`: also where the controller can't be asked."""
+    # On no engine: it ran late, on one that had been given up, or it is remembered so.
+    where = f" on {format_engine_id(engine)}" if engine is not None else ""
+    tries = f", at attempt {attempt}" if attempt > 1 else ""
+    return f"task {name_of(task, label)} succeeded{where}{tries}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from headway.core import problems
 from headway.core.events import (
     ConditionSpec,
     EngineEnd,
@@ -40,8 +41,7 @@ _ON_WORDS = {1: "succeed", 2: "fail", 3: "end"}
 
 def name_of(task: Task) -> str:
     """`task` for people: its id, and its label if it has one."""
-    label = task.options.label
-    return f"{format_task_id(task.id)} ({label})" if label else format_task_id(task.id)
+    return problems.name_of(task.id, task.options.label)
 
 
 def names(engines: list[EngineId]) -> str:

@@ -149,6 +149,7 @@ class Pages:
                 Route("/", self._page),
                 Route("/api/stream", self._stream),
                 Route("/api/graph", self._graph),
+                Route("/api/explain", self._explain),
                 Route("/api/task/{task}", self._task),
                 Route("/api/task/{task}/cancel", self._cancel, methods=["POST"]),
                 Mount("/static", StaticFiles(directory=STATIC)),
@@ -187,6 +188,13 @@ class Pages:
 
     async def _graph(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self._feed.graph))
+
+    async def _explain(self, request: Request) -> Response:
+        try:
+            text = await run_in_threadpool(self._client.explain)
+        except errors.HeadwayError as error:
+            text = f"The controller can't be asked: {error}"
+        return _json({"explain": text})
 
     async def _task(self, request: Request) -> Response:
         name = request.path_params["task"]

@@ -72,9 +72,11 @@ class AsyncClient:
         """
         return self._client.submit(fn, *args, **kwargs)
 
-    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any]) -> Group:
+    def map(
+        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], progress: bool = False
+    ) -> Group:
         """A task `fn(*items)` for each tuple of items, as `Client.map`; `gather` waits for them."""
-        return self._client.map(fn, *iterables)
+        return self._client.map(fn, *iterables, progress=progress)
 
     def options(self, **settings: Any) -> View:
         """A view whose `submit` and `map` treat tasks as the options say: see `Client.options`."""

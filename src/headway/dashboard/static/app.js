@@ -69,6 +69,7 @@ $("pause").addEventListener("click", () => {
   changed();
 });
 graph.prepare();
+overview.prepare();
 tasks.prepare(draw);
 timeline.prepare(draw);
 window.addEventListener("hashchange", go);

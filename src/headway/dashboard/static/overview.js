@@ -3,6 +3,21 @@ import { STATES, store } from "./store.js";
 import { $, bytes, canvas, cell, count, duration, element, figures, fill, head, rate,
   stateName, taskLink } from "./words.js";
 
+export function prepare() {
+  $("why").addEventListener("toggle", () => $("why").open && explain());
+}
+
+// The whole cluster, in the controller's words: asked when it is opened.
+async function explain() {
+  $("why-text").textContent = "asking …";
+  try {
+    const answer = await fetch("/api/explain");
+    $("why-text").textContent = (await answer.json()).explain;
+  } catch {
+    $("why-text").textContent = "The dashboard can't be asked.";
+  }
+}
+
 export function draw() {
   const seen = store.overview;
   if (!seen) return;
