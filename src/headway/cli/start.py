@@ -22,6 +22,7 @@ from headway.config import HWM_AUTO, AdmissionConfig
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
+from headway.core.limits import check_tag, parse_limit
 from headway.wire.endpoint import cluster_dir, read_connection_file
 
 
@@ -40,6 +41,7 @@ class StartOptions:
     journal: Path | None = None
     unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
+    limits: list[str] = field(default_factory=list)
 
 
 def parse_hwm(text: str) -> int | str:
@@ -77,11 +79,29 @@ def parse_resources(texts: list[str]) -> dict[str, float]:
     return found
 
 
+def parse_limits(option: str, texts: list[str]) -> dict[str, str]:
+    """TAG=LIMIT, as often as given.
+
+    Raises:
+        ValueError: one of them is not of that form.
+    """
+    found = {}
+    for text in texts:
+        tag, equals, limit = text.rpartition("=")
+        if not equals:
+            raise ValueError(f"{option} {text}: expected TAG=LIMIT, such as db=4 or api=10/s")
+        try:
+            found[check_tag(tag)] = str(parse_limit(limit))
+        except ValueError as error:
+            raise ValueError(f"{option} {text}: {error}") from None
+    return found
+
+
 def settings_of(options: StartOptions) -> Settings:
     """What the controller is started with.
 
     Raises:
-        ValueError: --hwm or --resource is not of its form.
+        ValueError: --hwm, --resource or --limit is not of its form.
     """
     return Settings(
         engines=available_cores() if options.engines is None else options.engines,
@@ -98,6 +118,7 @@ def settings_of(options: StartOptions) -> Settings:
         journal=str(options.journal) if options.journal is not None else None,
         unfinished_tasks_max=options.unfinished_tasks_max,
         unfinished_bytes_max=options.unfinished_bytes_max,
+        limits=parse_limits("--limit", options.limits),
     )
 
 

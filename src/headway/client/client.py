@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -62,6 +62,10 @@ class Client:
         unfinished_tasks_max: how many tasks that have not ended the embedded cluster holds;
             `submit` waits when a client has as many as are still free, so one alone half of it.
         unfinished_bytes_max: the same for the bytes of their arguments.
+        limits: of the embedded cluster, by tag: how many tasks with a tag are on engines at once,
+            or are sent to them in a time, or both: {"db": 4, "api": "10/s", "web": "4, 100/min"}.
+        weight: this client's tasks take turns with those of other clients, so many a turn; see
+            the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
             `Chaos` and `chaos_report`.
         wire: limits of the wire; both ends must agree on them.
@@ -90,6 +94,8 @@ class Client:
         journal: str | os.PathLike[str] | None = None,
         unfinished_tasks_max: int | None = None,
         unfinished_bytes_max: int | None = None,
+        limits: Mapping[str, int | str | None] | None = None,
+        weight: int | None = None,
         chaos: Chaos | None = None,
         wire: WireConfig | None = None,
     ) -> None:
@@ -108,7 +114,11 @@ class Client:
             "journal": journal,
             "unfinished_tasks_max": unfinished_tasks_max,
             "unfinished_bytes_max": unfinished_bytes_max,
+            "limits": limits,
         }
+        #: Options of all its tasks.
+        self._defaults: dict[str, Any] = {} if weight is None else {"weight": weight}
+        options.task_options(self._defaults)
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)
@@ -190,14 +200,15 @@ class Client:
             InvalidDependency: an argument is a Future of another cluster.
             ConnectionLost, StartError: the client was closed, or its cluster is gone.
         """
-        return self._submit(self._function(fn), fn, args, kwargs, None)
+        view = View(self, self._defaults) if self._defaults else None
+        return self._submit(self._function(fn), fn, args, kwargs, view)
 
     def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any]) -> Group:
         """A task `fn(*items)` for each tuple of items, as the built-in `map` pairs them.
 
         Returns the futures, in order; `gather` gives their values. Raises as `submit` does.
         """
-        return self._map(fn, iterables, None)
+        return self._map(fn, iterables, View(self, self._defaults) if self._defaults else None)
 
     def options(self, **settings: Any) -> View:
         """A view of this client whose `submit` and `map` treat tasks as the options say.
@@ -218,11 +229,15 @@ class Client:
             priority: higher goes first.
             resources: what it takes of its engine's resources while it is there.
             label: what messages call it.
+            weight: tasks with it take turns with those of other clients, within a priority: so
+                many of this client's a turn.
+            share: turns are those of this name, whichever clients' tasks have it.
+            tags: names, such as "db", whose limits hold for it: see `limits` and `set_limit`.
 
         Raises:
             TypeError, ValueError: an option is unknown, or its value wrong; it says which.
         """
-        return View(self, settings)
+        return View(self, {**self._defaults, **settings})
 
     def group(self, futures: Iterable[Future[Any]]) -> Group:
         """The futures as a Group: `after=group` costs one edge, however many are in it."""
@@ -316,6 +331,25 @@ class Client:
             if deadline_at is not None and time.monotonic() >= deadline_at:
                 raise TimeoutError(f"{len(engines)} of {n} engines were there after {timeout:g} s")
             time.sleep(0.02)
+
+    def limits(self) -> dict[str, dict[str, Any]]:
+        """Each tag that has a limit or a task: its "limit", how many tasks on engines hold a
+        permit ("held"), how many are "waiting", and in how many seconds its rate allows the
+        next ("next_in_s")."""
+        return dict(self._link.ask("limits"))
+
+    def set_limit(self, tag: str, limit: int | str | None) -> None:
+        """Limit tasks with `tag` from now on, whoever submits them: to so many at once (4), to so
+        many in a time ("10/s", "10/min", "10/h"), to both ("4, 10/s"), or not (None).
+
+        Tasks that are on engines stay there: below a lower limit none is added until enough of
+        them have ended.
+
+        Raises:
+            TypeError, ValueError: it is no tag, or no limit.
+            HeadwayError: the cluster has too many tags.
+        """
+        self._link.order("limit", limit=(options.tag("tag", tag), options.limit("limit", limit)))
 
     def explain(self, task: Future[Any] | str | int | None = None) -> str:
         """Where a task is, and why: what it waits for, what it is behind, or how it ended.

@@ -259,9 +259,20 @@ class Link:
             self.shutdown = m.Shutdown(keep_tasks)
         self._wake()
 
-    def order(self, what: str, engine: EngineId | None = None, count: int = 0) -> Any:
-        """Say what is to be done with engines (see the message Order); raises as `ask` does."""
-        return self._ask(what, lambda put: self.session.order(what, engine, count, put), ANSWER_S)
+    def order(
+        self,
+        what: str,
+        engine: EngineId | None = None,
+        count: int = 0,
+        limit: tuple[str, str] = ("", ""),
+    ) -> Any:
+        """Say what is to be done with the cluster (see the message Order); raises as `ask` does.
+
+        Parameters:
+            limit: a tag, and its limit.
+        """
+        order = self.session.order
+        return self._ask(what, lambda put: order(what, engine, count, put, limit), ANSWER_S)
 
     def ask(
         self,

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from headway.controller.reception import Reception
 from headway.controller.shell_logs import remove_logs
 from headway.core import events as ev
 from headway.core.events import ClientId, EngineId
+from headway.core.limits import Limit
 from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
 from headway.core.states import FINAL_STATES
@@ -80,6 +81,7 @@ class Controller:
         admission: how much work is taken in before clients have to wait.
         connections_max: how many connections fit; who comes then is declined.
         logs: where shell tasks write what they print; that of a task that is kept no more goes.
+        limits: by tag, those that it begins with; of other tags a journal may tell.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Controller:
         admission: AdmissionConfig = AdmissionConfig(),  # noqa: B008 - frozen
         connections_max: int = sys.maxsize,
         logs: Path | None = None,
+        limits: Mapping[str, Limit] | None = None,
     ) -> None:
         self._router = router
         self._wire = wire
@@ -139,6 +142,10 @@ class Controller:
         self._orders = Orders(books, self.peers, self._outbox)
         self._handlers = self._make_handlers()
         self._expect(engines_expected, self._clock.now())
+        for tag, limit in (limits or {}).items():
+            known = self.scheduler.limits.get(tag)
+            if known is None or known.limit != limit:
+                books.tell(ev.LimitSet(tag, limit), self._clock.now())
 
     def _make_handlers(self) -> dict[type, Callable[[Any, Any, float], None]]:
         """Who hears each message."""

@@ -1,7 +1,7 @@
-"""What people want done with engines: more of them, none, others.
+"""What people want done with a cluster: more engines, fewer, others; other limits.
 
-It is said to the nannies, who start and stop; what comes of it is told as always, by engines that
-join and leave. A drain alone is the scheduler's.
+Of engines it is said to the nannies, who start and stop; what comes of it is told as always, by
+engines that join and leave. A drain and a limit are the scheduler's.
 
 What this file must not know: sockets, and what engines run.
 """
@@ -13,6 +13,7 @@ from headway.controller.outbox import Outbox
 from headway.controller.peers import EnginePeer, NannyPeer, Peers
 from headway.core import events as ev
 from headway.core.events import EngineId, format_engine_id
+from headway.core.limits import LIMITS_MAX, check_tag, parse_limit
 from headway.wire import messages as m
 
 
@@ -33,9 +34,11 @@ class Orders:
                 text = self._drain(self._engine(order.engine), now)
             elif order.what in ("stop", "restart"):
                 text = self._stop(self._engine(order.engine), order.what == "restart")
+            elif order.what == "limit":
+                text = self._limit(order.tag, order.limit, now)
             else:
                 raise LookupError(f"no such order: {order.what!r}")
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             return m.Answer(order.number, error=str(error.args[0]))
         return m.Answer(order.number, {"text": text})
 
@@ -65,6 +68,14 @@ class Orders:
             self._outbox.say(self._peers.nannies[token], m.StartEngines(share))
         hosts = ", ".join(f"{n.hello.host}" for n in nannies if n.hello.token in shares)
         return f"{count} engine{'s' if count != 1 else ''} more on {hosts}"
+
+    def _limit(self, tag: str, text: str, now: float) -> str:
+        limit = parse_limit(text)
+        check_tag(tag)
+        if not self._books.scheduler.limits.knows_or_has_room(tag):
+            raise LookupError(f"there are {LIMITS_MAX:,} tags already: lift a limit first")
+        self._books.tell(ev.LimitSet(tag, limit), now)
+        return f"{tag} is not limited" if limit.is_none else f"{tag} is limited to {limit}"
 
     def _drain(self, peer: EnginePeer, now: float) -> str:
         peer.is_drained = True

@@ -229,7 +229,8 @@ class Ask(Struct, tag="ask", frozen=True):
 class Order(Struct, tag="order", frozen=True):
     """What is to be done with engines, answered by an Answer with the same `number`.
 
-    `what` is start (`count` more of them), drain, stop or restart (`engine`). Questions share its
+    `what` is start (`count` more of them), drain, stop or restart (`engine`); or limit, of the tag
+    `tag` to `limit`, as people write it (core/limits.py). Questions share its
     numbers; but one whose answer was lost is not sent again, since it would be done again.
     """
 
@@ -237,6 +238,8 @@ class Order(Struct, tag="order", frozen=True):
     what: str
     engine: EngineId | None = None
     count: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    tag: str = ""
+    limit: str = ""
 
 
 class Shown(Struct, tag="shown", frozen=True):
