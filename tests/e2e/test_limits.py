@@ -57,6 +57,7 @@ def test_two_clients_share_one_engine_by_weight(tmp_path):
             time.sleep(0.005)
 
     with headway.Client(engines=1, hwm=1, weight=2) as one:
+        one.wait_for_engines(1)
         blocker = one.submit(wait_for, str(tmp_path / "go"))
         with headway.Client(one.connection_file, weight=1) as two:
             futures = [*one.map(note, "a" * 20), *two.map(note, "b" * 20)]

@@ -116,9 +116,7 @@ class Client:
             "unfinished_bytes_max": unfinished_bytes_max,
             "limits": limits,
         }
-        #: Options of all its tasks.
-        self._defaults: dict[str, Any] = {} if weight is None else {"weight": weight}
-        options.task_options(self._defaults)
+        self._defaults = options.defaults(weight=weight)
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)
@@ -127,9 +125,8 @@ class Client:
             if where is None:
                 process = cluster.embedded(cluster_options)
                 process.start(timeout_s)
-            self.connection_file = (
-                process.connection_file if process else find_connection_file(where)
-            )
+            found = process.connection_file if process else find_connection_file(where)
+            self.connection_file = found
             info = read_connection_file(self.connection_file)
             self._link = link = Link(
                 info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s

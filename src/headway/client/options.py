@@ -286,6 +286,17 @@ def check_names(settings: Mapping[str, Any]) -> None:
             raise TypeError(f"unknown option {name!r}: {hint}")
 
 
+def defaults(**settings: Any) -> dict[str, Any]:
+    """The options of all tasks of a client: those of `settings` that are not None.
+
+    Raises:
+        TypeError, ValueError: as `task_options`.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    task_options(given)
+    return given
+
+
 def task_options(settings: Mapping[str, Any]) -> TaskOptions | None:
     """The TaskOptions of what the user set; None where all are the defaults.
 
