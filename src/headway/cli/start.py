@@ -42,6 +42,7 @@ class StartOptions:
     unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
     limits: list[str] = field(default_factory=list)
+    adaptive: str | None = None
 
 
 def parse_hwm(text: str) -> int | str:
@@ -97,14 +98,33 @@ def parse_limits(option: str, texts: list[str]) -> dict[str, str]:
     return found
 
 
+def parse_adaptive(text: str) -> tuple[int, int]:
+    """`--adaptive LEAST:MOST`.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    least, _, most = text.partition(":")
+    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most) <= 10_000):
+        raise ValueError(
+            f"--adaptive {text}: expected LEAST:MOST, such as 1:8, of 1 to 10,000 engines"
+        )
+    return int(least), int(most)
+
+
 def settings_of(options: StartOptions) -> Settings:
     """What the controller is started with.
 
     Raises:
-        ValueError: --hwm, --resource or --limit is not of its form.
+        ValueError: --hwm, --resource, --limit or --adaptive is not of its form.
     """
+    adaptive = parse_adaptive(options.adaptive) if options.adaptive is not None else None
+    engines = available_cores() if options.engines is None else options.engines
+    if adaptive is not None:
+        engines = min(max(options.engines or 0, adaptive[0]), adaptive[1])
     return Settings(
-        engines=available_cores() if options.engines is None else options.engines,
+        engines=engines,
+        adaptive=adaptive,
         hwm=parse_hwm(options.hwm),
         scheme=options.scheme,
         resources=parse_resources(options.resources),

@@ -335,6 +335,23 @@ class Client:
         next ("next_in_s")."""
         return dict(self._link.ask("limits"))
 
+    def scale(self, least: int, most: int) -> None:
+        """From now on the cluster has from `least` to `most` engines, as the work demands.
+
+        Engines are started when what waits would take longer than some seconds to begin, by how
+        long its functions have taken; those that have idled for half a minute are given back. One
+        that has tasks is not, and none is killed. Starts that fail are reported to clients, and
+        tried again later and later. A controller that takes over begins with what it was started
+        with.
+
+        Raises:
+            TypeError, ValueError: they are not numbers from 1 on, in order.
+            HeadwayError, ConnectionLost: the controller can't, or does not answer.
+        """
+        least = options.count("least", least, 1, 10_000)
+        most = options.count("most", most, least, 10_000)
+        self._link.order("scale", count=most, least=least)
+
     def set_limit(self, tag: str, limit: int | str | None) -> None:
         """Limit tasks with `tag` from now on, whoever submits them: to so many at once (4), to so
         many in a time ("10/s", "10/min", "10/h"), to both ("4, 10/s"), or not (None).

@@ -89,6 +89,8 @@ class Settings(Struct, frozen=True):
     unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
     limits: dict[str, str] = {}
+    #: At least and at most so many engines, as the work demands; None: as people say.
+    adaptive: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             connections_max=connections_max,
             logs=Path(place.directory) / LOGS_DIR,
             limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
+            adaptive=settings.adaptive,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:

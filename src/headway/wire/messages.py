@@ -229,7 +229,8 @@ class Ask(Struct, tag="ask", frozen=True):
 class Order(Struct, tag="order", frozen=True):
     """What is to be done with engines, answered by an Answer with the same `number`.
 
-    `what` is start (`count` more of them), drain, stop or restart (`engine`); or limit, of the tag
+    `what` is start (`count` more of them), drain, stop or restart (`engine`); scale, to have from
+    `least` to `count` of them, as the work demands; or limit, of the tag
     `tag` to `limit`, as people write it (core/limits.py). Questions share its
     numbers; but one whose answer was lost is not sent again, since it would be done again.
     """
@@ -240,6 +241,7 @@ class Order(Struct, tag="order", frozen=True):
     count: Annotated[int, Meta(ge=0, le=10_000)] = 0
     tag: str = ""
     limit: str = ""
+    least: Annotated[int, Meta(ge=0, le=10_000)] = 0
 
 
 class Shown(Struct, tag="shown", frozen=True):

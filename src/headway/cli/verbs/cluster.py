@@ -93,6 +93,13 @@ Limits = Annotated[
         "again.",
     ),
 ]
+Adaptive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEAST:MOST",
+        help="So many engines at least and at most, as the work demands: 1:8.",
+    ),
+]
 Daemon = Annotated[
     bool,
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
@@ -113,6 +120,7 @@ def start(
     unfinished_tasks_max: UnfinishedTasks = 4_000_000,
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
     limit: Limits = None,
+    adaptive: Adaptive = None,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -134,7 +142,7 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        options = StartOptions(*cluster, *durable, *limits, limit or [])
+        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive)
         if not daemon:
             run(options, Console(highlight=False))
             return
