@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -10,15 +11,24 @@ import headway
 from tests.cli.verbs import DEADLINE_S, cluster, run
 
 
-def test_engines_come_for_work_that_takes_long_and_tasks_on_them_are_not_disturbed():
+def wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
+def test_engines_come_for_work_that_takes_long_and_go_when_they_idle(tmp_path):
     with headway.Client(engines=1) as client:
         client.wait_for_engines(1)
-        client.scale(1, 3)
+        client.scale(1, 3, idle=0.0)
         assert client.gather(client.map(pow, range(2_000), [2] * 2_000))[2] == 4
-        tasks = client.map(time.sleep, [3.0] * 4)
+        # The longer nobody knows how long they take, the more engines are there for them.
+        tasks = client.map(wait_for, [str(tmp_path / "go")] * 6)
         assert len(client.wait_for_engines(3)) == 3
-        client.scale(1, 1)  # all run something: none is taken
-        assert client.gather(tasks, timeout=DEADLINE_S) == [None] * 4
+        (tmp_path / "go").touch()
+        assert client.gather(tasks, timeout=DEADLINE_S) == [None] * 6
+        while len(client.engines()) > 1:
+            time.sleep(0.05)
+        assert client.submit(pow, 2, 2).result(DEADLINE_S) == 4
         assert client.statistics()["crashed"] == 0
 
 

@@ -25,7 +25,8 @@ from headway.client.options import EngineInfo
 from headway.client.session import Function
 from headway.client.view import View, wait_accepted
 from headway.config import WireConfig
-from headway.core.events import TaskId
+from headway.core.adaptive import IDLE_S
+from headway.core.events import AMOUNT_MAX, TaskId
 from headway.core.problems import KIND_INVALID, Problem
 from headway.core.states import TaskState
 from headway.wire import payload
@@ -335,11 +336,11 @@ class Client:
         next ("next_in_s")."""
         return dict(self._link.ask("limits"))
 
-    def scale(self, least: int, most: int) -> None:
+    def scale(self, least: int, most: int, idle: float = IDLE_S) -> None:
         """From now on the cluster has from `least` to `most` engines, as the work demands.
 
         Engines are started when what waits would take longer than some seconds to begin, by how
-        long its functions have taken; those that have idled for half a minute are given back. One
+        long its functions have taken; those that have idled for `idle` seconds are given back. One
         that has tasks is not, and none is killed. Starts that fail are reported to clients, and
         tried again later and later. A controller that takes over begins with what it was started
         with.
@@ -350,7 +351,10 @@ class Client:
         """
         least = options.count("least", least, 1, 10_000)
         most = options.count("most", most, least, 10_000)
-        self._link.order("scale", count=most, least=least)
+        idle_s = options.seconds("idle", idle)
+        self._link.order(
+            "scale", count=most, scale=(least, AMOUNT_MAX if idle_s is None else idle_s)
+        )
 
     def set_limit(self, tag: str, limit: int | str | None) -> None:
         """Limit tasks with `tag` from now on, whoever submits them: to so many at once (4), to so

@@ -265,16 +265,17 @@ class Link:
         engine: EngineId | None = None,
         count: int = 0,
         limit: tuple[str, str] = ("", ""),
-        least: int = 0,
+        scale: tuple[int, float] = (0, 0.0),
     ) -> Any:
         """Say what is to be done with the cluster (see the message Order); raises as `ask` does.
 
         Parameters:
             limit: a tag, and its limit.
-            least: with `count` at most, how many engines there are to be at least.
+            scale: with `count` at most, how many engines there are to be at least, and after
+                how many idle seconds one is given back.
         """
         order = self.session.order
-        return self._ask(what, lambda put: order(what, engine, count, put, limit, least), ANSWER_S)
+        return self._ask(what, lambda put: order(what, engine, count, put, limit, scale), ANSWER_S)
 
     def ask(
         self,

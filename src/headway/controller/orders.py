@@ -38,7 +38,7 @@ class Orders:
             elif order.what in ("stop", "restart"):
                 text = self._stop(self._engine(order.engine), order.what == "restart")
             elif order.what == "scale":
-                self.scaling.set_bounds(order.least, order.count)
+                self.scaling.set_bounds(order.least, order.count, order.idle_s)
                 text = f"from now on {order.least} to {order.count} engines"
             elif order.what == "limit":
                 text = self._limit(order.tag, order.limit, now)

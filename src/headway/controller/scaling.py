@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
-from headway.core.adaptive import Adaptive, Look
+from headway.core.adaptive import IDLE_S, Adaptive, Look
 from headway.core.events import EngineId, Outcome
 from headway.core.records import Task
 from headway.core.scheduler import Scheduler
@@ -75,8 +75,9 @@ class Scaling:
         """Whether the cluster changes its size by itself."""
         return self._policy is not None
 
-    def set_bounds(self, least: int, most: int) -> None:
-        """From now on there are `least` to `most` engines.
+    def set_bounds(self, least: int, most: int, idle_s: float = IDLE_S) -> None:
+        """From now on there are `least` to `most` engines; one that has idled for `idle_s` may be
+        given back.
 
         Raises:
             ValueError: there can't be.
@@ -88,6 +89,7 @@ class Scaling:
             self._starting = []
             self._policy = Adaptive(least, most)
         self._policy.least, self._policy.most = least, most
+        self._policy.idle_s = idle_s
 
     def ran(self, outcomes: Sequence[Outcome]) -> None:
         """Attempts are about to be ended, so."""

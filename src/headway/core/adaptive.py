@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 from headway.core.events import EngineId
 
+#: After so long an engine without tasks is given back, if nobody says otherwise.
+IDLE_S = 30.0
 #: After a start that failed, and at most after one that failed again.
 _BACKOFF_S = 1.0
 _BACKOFF_MAX_S = 300.0
@@ -62,7 +64,7 @@ class Adaptive:
     least: int
     most: int
     patience_s: float = 2.0
-    idle_s: float = 30.0
+    idle_s: float = IDLE_S
     #: Starts that failed one after the other, and when the next may be tried.
     failures: int = 0
     next_start_s: float = -math.inf

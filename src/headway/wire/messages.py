@@ -230,7 +230,7 @@ class Order(Struct, tag="order", frozen=True):
     """What is to be done with engines, answered by an Answer with the same `number`.
 
     `what` is start (`count` more of them), drain, stop or restart (`engine`); scale, to have from
-    `least` to `count` of them, as the work demands; or limit, of the tag
+    `least` to `count` of them, as the work demands, less after `idle_s`; or limit, of the tag
     `tag` to `limit`, as people write it (core/limits.py). Questions share its
     numbers; but one whose answer was lost is not sent again, since it would be done again.
     """
@@ -242,6 +242,7 @@ class Order(Struct, tag="order", frozen=True):
     tag: str = ""
     limit: str = ""
     least: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    idle_s: Amount = 0.0
 
 
 class Shown(Struct, tag="shown", frozen=True):
