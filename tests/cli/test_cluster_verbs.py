@@ -21,7 +21,7 @@ from tests.cli.verbs import DEADLINE_S, Cluster, cluster, run
 
 @pytest.fixture(scope="module")
 def lab():
-    with cluster("-n", "1") as made:
+    with cluster("-n", "1", "--limit", "stated=2,100/s") as made:
         yield made
 
 
@@ -67,6 +67,21 @@ def wait_for_engines(lab: Cluster, count: int) -> list[dict]:
     return found
 
 
+def test_limits_are_stated_at_the_start_shown_changed_and_hold_for_commands(lab: Cluster):
+    assert lab.json("limits")["stated"]["limit"] == "2, 100/s"
+    task = lab.submit("--tag", "door", "--share", "s", "--weight", "2", "--", "true")
+    lab("wait", task)
+    said = lab("limits", "door=0", "stated=none")
+    assert "door" in said
+    assert "stated" not in said
+    task = lab.submit("--tag", "door", "--", "true")
+    assert "door, which is limited to 0: 0 tasks on engines" in lab("explain", task)
+    assert lab.json("limits", "door=3/min")["door"]["limit"] == "3/min"
+    lab("wait", task)
+    lab("limits", "door=none")
+    assert "no tag has a limit" in lab("limits")
+
+
 def test_top_shows_once_where_there_is_no_terminal(lab: Cluster):
     shown = lab("top")
 
@@ -85,6 +100,8 @@ def test_top_shows_once_where_there_is_no_terminal(lab: Cluster):
         (["wait", "x"], 2, "is not a task id"),
         (["submit", "--array", "5-1", "--", "true"], 2, "FIRST-LAST"),
         (["submit", "--env", "=1", "--", "true"], 2, "NAME=VALUE"),
+        (["limits", "db"], 2, "expected TAG=LIMIT"),
+        (["start", "--limit", "db=lots"], 1, "'lots' is no limit"),
         (["submit", "--on", "luck", "--after", "1-1", "--", "true"], 2, "success, failure, done"),
         (["status", "--cluster", "no-such-cluster"], 3, "no cluster is named"),
     ],

@@ -26,6 +26,7 @@ from headway.core import events as ev
 from headway.core.commands import Assign, Command, Recall
 from headway.core.events import ClientId, EngineId, TaskId
 from headway.core.explain import explain, explain_all
+from headway.core.limits import parse_limit
 from headway.core.problems import KIND_IMPOSSIBLE, KIND_TIMEOUT
 from headway.core.records import Engine, Task
 from headway.core.scheduler import Scheduler
@@ -134,6 +135,7 @@ class Tale:
             (1, self._late),
             (2, self._miss),
             (1, self._abandon),
+            (2, self._limit),
             (1, self._remember),
         ]
 
@@ -291,6 +293,9 @@ class Tale:
             label=choice(["", "tea"]),
             retry_elsewhere=once_in(4),
             fair=once_in(2),
+            share=choice(["", "", "day"]),
+            weight=choice([1, 1, 3]),
+            tags=choice([["db"], ["api"], ["api", "db"], ["free", "free"]]) if once_in(3) else None,
         )
 
     def _cancel(self) -> ev.Event:
@@ -396,6 +401,11 @@ class Tale:
         kind = self._rng.choice([KIND_IMPOSSIBLE, KIND_TIMEOUT])
         attempt = task.attempt if task is not None else 0
         return task and ev.Abandoned(task.id, kind, "the shell says so", attempt)
+
+    def _limit(self) -> ev.Event:
+        limits = ["1", "2", "none", "2/s", "1, 30/min", "0"]
+        tag, limit = self._rng.choice(["db", "api"]), self._rng.choice(limits)
+        return ev.LimitSet(tag, parse_limit(limit))
 
 
 def _is_stored(task: Task) -> bool:

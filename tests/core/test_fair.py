@@ -7,6 +7,7 @@ tried through the scheduler, where tasks are cancelled, come back, and have prio
 from __future__ import annotations
 
 from collections import deque
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from headway.core.events import ClientId, TaskId, TaskOptions, client_of, task_id
 from headway.core.fair import Entry, FairQueue
 from headway.core.records import Task
+from headway.core.same import same_state
+from headway.core.snapshot import dump, load, pack, unpack
 from headway.core.states import TaskState
 from tests.core.env import Env, placed
 
@@ -267,3 +270,52 @@ def test_a_task_queued_before_the_first_fair_one_keeps_its_place(env: Env):
     before = env.submit_many(3)
     theirs = env.submit(client=other, fair=True)
     assert run_all(env)[1:] == [before[0], theirs, *before[1:]]
+
+
+# --- weights and shares --------------------------------------------------------------------------
+
+
+def test_a_client_of_twice_the_weight_has_twice_the_turns(env: Env):
+    other = env.client()
+    env.submit_many(12, fair=True, weight=2)
+    env.submit_many(12, client=other, fair=True)
+    assert clients_in(run_all(env)) == [env.me, env.me, other] * 6 + [other] * 6
+
+
+def test_a_share_is_one_party_whoever_submits_to_it(env: Env):
+    second, third = env.client(), env.client()
+    night = [
+        *env.submit_many(2, fair=True, share="night"),
+        *env.submit_many(2, client=second, fair=True, share="night"),
+    ]
+    day = env.submit_many(4, client=third, fair=True, share="day", weight=3)
+    order = run_all(env)[1:]
+    assert order == [night[0], *day[:3], night[1], day[3], *night[2:]]
+
+
+def test_a_turn_that_has_begun_goes_on_after_a_snapshot(env: Env):
+    other = env.client()
+    mine = env.submit_many(6, fair=True, weight=3)
+    theirs = env.submit_many(6, client=other, fair=True, weight=2)
+    running = list(env.scheduler.engines[env.the_engine].assigned)  # type: ignore[attr-defined]
+    env.finish(running[0])  # the first of three of the turn is placed
+    again = load(map(unpack, map(pack, dump(env.scheduler))), env.scheduler.config, Random(0))
+    assert same_state(env.scheduler, again) == ""
+    env.scheduler = again
+    assert run_all(env) == [*mine[:3], *theirs[:2], *mine[3:], *theirs[2:]]
+
+
+def test_what_is_shown_is_the_order_of_the_turns():
+    tasks = [weighed(1, n, 2) for n in range(1, 6)] + [weighed(2, n, 3) for n in range(1, 6)]
+    queue = FairQueue(map(entry_of, tasks))
+    queue.popleft()
+    shown = tasks_of(queue)
+    copy = FairQueue(queue.by_party(), queue.taken)
+    assert tasks_of(copy) == shown
+    assert [queue.popleft()[1] for _ in shown] == shown
+
+
+def weighed(client: int, number: int, weight: int) -> Task:
+    owner = ClientId(client)
+    options = TaskOptions(fair=True, weight=weight)
+    return Task(task_id(owner, number), owner, None, b"", options)

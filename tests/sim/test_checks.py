@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headway.core.events import TaskId, TaskOptions
+from headway.core.limits import Limit
 from headway.core.states import TaskState
 from headway.sim.checks import Asked, Checker, Violation
 from headway.wire import messages as m
@@ -114,3 +115,11 @@ def test_an_engine_that_has_more_than_it_may_is_found():
         found.holds("e", {"gpu": 1.0}, [ONE, TWO])
     with pytest.raises(Violation, match=r"e has tasks that need 1\.0 of gpu, and has 0\.5"):
         found.holds("e", {"gpu": 0.5}, [ONE])
+
+
+def test_more_tasks_of_a_tag_on_engines_than_its_limit_are_found():
+    found = checker(tags=["db"])
+    found.tasks[TWO].options = TaskOptions(tags=["db", "db"])
+    found.sent([ONE, TWO], {"db": Limit(at_once=2)})
+    with pytest.raises(Violation, match="2 tasks with the tag db are on engines, not 1"):
+        found.sent([ONE, TWO], {"db": Limit(at_once=1)})

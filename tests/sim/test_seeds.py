@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from headway.sim.faults import Faults, draw
-from headway.sim.run import LARGE_FROM, run
+from headway.sim.run import LARGE_FROM, LIMITS_FROM, run
 
 #: A seed that failed, and what was wrong.
 STORIES = {
@@ -42,6 +42,11 @@ def test_a_cluster_in_trouble_loses_nothing_and_drains_once_all_heals(seed: int)
 def test_large_values_that_get_lost_are_made_again_and_none_is_left(seed: int):
     """1,000,118: a value of an engine whose death the controller heard of after its nanny had taken
     stock stayed for good."""
+    assert run(seed).violation == ""
+
+
+@pytest.mark.parametrize("seed", range(LIMITS_FROM, LIMITS_FROM + 12))
+def test_limits_are_never_passed_and_hold_nobody_up_for_ever(seed: int):
     assert run(seed).violation == ""
 
 

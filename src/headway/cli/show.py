@@ -122,6 +122,17 @@ def engine_table(rows: Iterable[Any]) -> Table:
     )
 
 
+def limit_table(rows: dict[str, dict[str, Any]]) -> Table:
+    """Limits, as `Client.limits` has them."""
+    return table(
+        ["tag", "limit", ">on engines", ">waiting", ">next in"],
+        [
+            (tag, r["limit"], f"{r['held']:,}", f"{r['waiting']:,}", age(r["next_in_s"] or None))
+            for tag, r in sorted(rows.items())
+        ],
+    )
+
+
 def age(seconds: float | None) -> str:
     """A time span for people; "" for none."""
     if seconds is None:

@@ -22,6 +22,7 @@ from headway.config import HWM_AUTO, AdmissionConfig
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
+from headway.core.limits import check_tag, parse_limit
 from headway.wire.endpoint import cluster_dir, read_connection_file
 
 
@@ -40,6 +41,8 @@ class StartOptions:
     journal: Path | None = None
     unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
+    limits: list[str] = field(default_factory=list)
+    adaptive: str | None = None
 
 
 def parse_hwm(text: str) -> int | str:
@@ -77,14 +80,51 @@ def parse_resources(texts: list[str]) -> dict[str, float]:
     return found
 
 
+def parse_limits(option: str, texts: list[str]) -> dict[str, str]:
+    """TAG=LIMIT, as often as given.
+
+    Raises:
+        ValueError: one of them is not of that form.
+    """
+    found = {}
+    for text in texts:
+        tag, equals, limit = text.rpartition("=")
+        if not equals:
+            raise ValueError(f"{option} {text}: expected TAG=LIMIT, such as db=4 or api=10/s")
+        try:
+            found[check_tag(tag)] = str(parse_limit(limit))
+        except ValueError as error:
+            raise ValueError(f"{option} {text}: {error}") from None
+    return found
+
+
+def parse_adaptive(text: str) -> tuple[int, int]:
+    """`--adaptive LEAST:MOST`.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    least, _, most = text.partition(":")
+    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most) <= 10_000):
+        raise ValueError(
+            f"--adaptive {text}: expected LEAST:MOST, such as 1:8, of 1 to 10,000 engines"
+        )
+    return int(least), int(most)
+
+
 def settings_of(options: StartOptions) -> Settings:
     """What the controller is started with.
 
     Raises:
-        ValueError: --hwm or --resource is not of its form.
+        ValueError: --hwm, --resource, --limit or --adaptive is not of its form.
     """
+    adaptive = parse_adaptive(options.adaptive) if options.adaptive is not None else None
+    engines = available_cores() if options.engines is None else options.engines
+    if adaptive is not None:
+        engines = min(max(options.engines or 0, adaptive[0]), adaptive[1])
     return Settings(
-        engines=available_cores() if options.engines is None else options.engines,
+        engines=engines,
+        adaptive=adaptive,
         hwm=parse_hwm(options.hwm),
         scheme=options.scheme,
         resources=parse_resources(options.resources),
@@ -98,6 +138,7 @@ def settings_of(options: StartOptions) -> Settings:
         journal=str(options.journal) if options.journal is not None else None,
         unfinished_tasks_max=options.unfinished_tasks_max,
         unfinished_bytes_max=options.unfinished_bytes_max,
+        limits=parse_limits("--limit", options.limits),
     )
 
 

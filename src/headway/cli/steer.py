@@ -1,4 +1,4 @@
-"""`headway stop`, `status` and `engines`: a whole cluster, looked at and steered.
+"""`headway stop`, `status`, `engines` and `limits`: a whole cluster, looked at and steered.
 
 What this file must not know: how a cluster is found (which.py), and tasks one by one.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from headway import processes
 from headway.cli import show, which
+from headway.cli.start import parse_limits
 from headway.client import steering
 from headway.core.states import FINAL_STATES, TaskState
 from headway.wire.endpoint import read_connection_file
@@ -104,6 +105,25 @@ def engines(where: str | None, action: str, subject: str | None, as_json: bool) 
         show.say_json({"text": text})
     else:
         show.say(text)
+
+
+def limits(where: str | None, changes: list[str], as_json: bool) -> None:
+    """Change limits, and show them all.
+
+    Raises:
+        ValueError: a change is not of the form TAG=LIMIT.
+    """
+    wanted = parse_limits("limits", changes)
+    with which.connect(where) as client:
+        for tag, limit in wanted.items():
+            client.set_limit(tag, limit)
+        found = client.limits()
+    if as_json:
+        show.say_json(found)
+    elif found:
+        show.console().print(show.limit_table(found))
+    else:
+        show.say("no tag has a limit, or a task")
 
 
 def check_action(action: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -25,7 +25,8 @@ from headway.client.options import EngineInfo
 from headway.client.session import Function
 from headway.client.view import View, wait_accepted
 from headway.config import WireConfig
-from headway.core.events import TaskId
+from headway.core.adaptive import IDLE_S
+from headway.core.events import AMOUNT_MAX, TaskId
 from headway.core.problems import KIND_INVALID, Problem
 from headway.core.states import TaskState
 from headway.wire import payload
@@ -62,6 +63,10 @@ class Client:
         unfinished_tasks_max: how many tasks that have not ended the embedded cluster holds;
             `submit` waits when a client has as many as are still free, so one alone half of it.
         unfinished_bytes_max: the same for the bytes of their arguments.
+        limits: of the embedded cluster, by tag: how many tasks with a tag are on engines at once,
+            or are sent to them in a time, or both: {"db": 4, "api": "10/s", "web": "4, 100/min"}.
+        weight: this client's tasks take turns with those of other clients, so many a turn; see
+            the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
             `Chaos` and `chaos_report`.
         wire: limits of the wire; both ends must agree on them.
@@ -90,6 +95,8 @@ class Client:
         journal: str | os.PathLike[str] | None = None,
         unfinished_tasks_max: int | None = None,
         unfinished_bytes_max: int | None = None,
+        limits: Mapping[str, int | str | None] | None = None,
+        weight: int | None = None,
         chaos: Chaos | None = None,
         wire: WireConfig | None = None,
     ) -> None:
@@ -108,7 +115,9 @@ class Client:
             "journal": journal,
             "unfinished_tasks_max": unfinished_tasks_max,
             "unfinished_bytes_max": unfinished_bytes_max,
+            "limits": limits,
         }
+        self._defaults = options.defaults(weight=weight)
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)
@@ -117,9 +126,8 @@ class Client:
             if where is None:
                 process = cluster.embedded(cluster_options)
                 process.start(timeout_s)
-            self.connection_file = (
-                process.connection_file if process else find_connection_file(where)
-            )
+            found = process.connection_file if process else find_connection_file(where)
+            self.connection_file = found
             info = read_connection_file(self.connection_file)
             self._link = link = Link(
                 info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s
@@ -195,7 +203,8 @@ class Client:
             InvalidDependency: an argument is a Future of another cluster.
             ConnectionLost, StartError: the client was closed, or its cluster is gone.
         """
-        return self._submit(self._function(fn), fn, args, kwargs, None)
+        view = View(self, self._defaults) if self._defaults else None
+        return self._submit(self._function(fn), fn, args, kwargs, view)
 
     def map(
         self, fn: Callable[..., Any], /, *iterables: Iterable[Any], progress: bool = False
@@ -207,7 +216,8 @@ class Client:
 
         Returns the futures, in order; `gather` gives their values. Raises as `submit` does.
         """
-        return self._map(fn, iterables, None, progress)
+        view = View(self, self._defaults) if self._defaults else None
+        return self._map(fn, iterables, view, progress)
 
     def options(self, **settings: Any) -> View:
         """A view of this client whose `submit` and `map` treat tasks as the options say.
@@ -228,11 +238,15 @@ class Client:
             priority: higher goes first.
             resources: what it takes of its engine's resources while it is there.
             label: what messages call it.
+            weight: tasks with it take turns with those of other clients, within a priority: so
+                many of this client's a turn.
+            share: turns are those of this name, whichever clients' tasks have it.
+            tags: names, such as "db", whose limits hold for it: see `limits` and `set_limit`.
 
         Raises:
             TypeError, ValueError: an option is unknown, or its value wrong; it says which.
         """
-        return View(self, settings)
+        return View(self, {**self._defaults, **settings})
 
     def group(self, futures: Iterable[Future[Any]]) -> Group:
         """The futures as a Group: `after=group` costs one edge, however many are in it."""
@@ -326,6 +340,45 @@ class Client:
             if deadline_at is not None and time.monotonic() >= deadline_at:
                 raise TimeoutError(f"{len(engines)} of {n} engines were there after {timeout:g} s")
             time.sleep(0.02)
+
+    def limits(self) -> dict[str, dict[str, Any]]:
+        """Each tag that has a limit or a task: its "limit", how many tasks on engines hold a
+        permit ("held"), how many are "waiting", and in how many seconds its rate allows the
+        next ("next_in_s")."""
+        return dict(self._link.ask("limits"))
+
+    def scale(self, least: int, most: int, idle: float = IDLE_S) -> None:
+        """From now on the cluster has from `least` to `most` engines, as the work demands.
+
+        Engines are started when what waits would take longer than some seconds to begin, by how
+        long its functions have taken; those that have idled for `idle` seconds are given back. One
+        that has tasks is not, and none is killed. Starts that fail are reported to clients, and
+        tried again later and later. A controller that takes over begins with what it was started
+        with.
+
+        Raises:
+            TypeError, ValueError: they are not numbers from 1 on, in order.
+            HeadwayError, ConnectionLost: the controller can't, or does not answer.
+        """
+        least = options.count("least", least, 1, 10_000)
+        most = options.count("most", most, least, 10_000)
+        idle_s = options.seconds("idle", idle)
+        self._link.order(
+            "scale", count=most, scale=(least, AMOUNT_MAX if idle_s is None else idle_s)
+        )
+
+    def set_limit(self, tag: str, limit: int | str | None) -> None:
+        """Limit tasks with `tag` from now on, whoever submits them: to so many at once (4), to so
+        many in a time ("10/s", "10/min", "10/h"), to both ("4, 10/s"), or not (None).
+
+        Tasks that are on engines stay there: below a lower limit none is added until enough of
+        them have ended.
+
+        Raises:
+            TypeError, ValueError: it is no tag, or no limit.
+            HeadwayError: the cluster has too many tags.
+        """
+        self._link.order("limit", limit=(options.tag("tag", tag), options.limit("limit", limit)))
 
     def explain(self, task: Future[Any] | str | int | None = None) -> str:
         """Where a task is, and why: what it waits for, what it is behind, or how it ended.

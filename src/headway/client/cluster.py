@@ -27,7 +27,7 @@ _USER_SCHEME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 DURABILITIES = ("off", "normal", "full")
 
 #: Bounds of what is unfinished: see AdmissionConfig.
-_LIMITS = ("unfinished_tasks_max", "unfinished_bytes_max")
+_UNFINISHED = ("unfinished_tasks_max", "unfinished_bytes_max")
 
 #: More engines than any host has use for: a mistake, better said than done.
 _ENGINES_MAX = 10_000
@@ -102,13 +102,14 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
         "listen": None,
         "durability": durability,
         "journal": _journal(cluster_options["journal"], durability),
-        **_limits(cluster_options),
+        "limits": options.limits("limits", cluster_options.get("limits")),
+        **_unfinished(cluster_options),
     }
 
 
-def _limits(cluster_options: Mapping[str, Any]) -> dict[str, int]:
+def _unfinished(cluster_options: Mapping[str, Any]) -> dict[str, int]:
     """How much work the cluster holds, where the user says so."""
-    limits = {name: cluster_options.get(name) for name in _LIMITS}
+    limits = {name: cluster_options.get(name) for name in _UNFINISHED}
     return {
         name: options.count(name, value, minimum=2)
         for name, value in limits.items()

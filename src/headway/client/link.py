@@ -259,9 +259,23 @@ class Link:
             self.shutdown = m.Shutdown(keep_tasks)
         self._wake()
 
-    def order(self, what: str, engine: EngineId | None = None, count: int = 0) -> Any:
-        """Say what is to be done with engines (see the message Order); raises as `ask` does."""
-        return self._ask(what, lambda put: self.session.order(what, engine, count, put), ANSWER_S)
+    def order(
+        self,
+        what: str,
+        engine: EngineId | None = None,
+        count: int = 0,
+        limit: tuple[str, str] = ("", ""),
+        scale: tuple[int, float] = (0, 0.0),
+    ) -> Any:
+        """Say what is to be done with the cluster (see the message Order); raises as `ask` does.
+
+        Parameters:
+            limit: a tag, and its limit.
+            scale: with `count` at most, how many engines there are to be at least, and after
+                how many idle seconds one is given back.
+        """
+        order = self.session.order
+        return self._ask(what, lambda put: order(what, engine, count, put, limit, scale), ANSWER_S)
 
     def ask(
         self,

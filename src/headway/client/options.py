@@ -20,9 +20,12 @@ from headway.core.events import (
     AMOUNT_MAX,
     BACKOFF_S_MAX,
     DEFAULT_OPTIONS,
+    TAGS_MAX,
+    WEIGHT_MAX,
     EngineId,
     TaskOptions,
 )
+from headway.core.limits import COUNT_MAX, NO_LIMIT, check_tag, parse_limit
 
 #: Priorities and counts travel as integers; nobody needs more than 32 bits of them.
 _INT_MAX = (1 << 31) - 1
@@ -195,6 +198,51 @@ def _exception(option: str, value: Any) -> str:
     return text(option, f"{value.__module__}.{value.__qualname__}")
 
 
+def tags(option: str, value: Any) -> list[str] | None:
+    """Names of tags: one of them, or several."""
+    if value is None:
+        return None
+    names = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    if len(names) > TAGS_MAX:
+        raise ValueError(f"{option} names {len(names)} tags, and a task may have {TAGS_MAX}")
+    return sorted({tag(option, name) for name in names}) or None
+
+
+def tag(option: str, value: Any) -> str:
+    """The name of a tag."""
+    try:
+        return check_tag(text(option, value))
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def limit(option: str, value: Any) -> str:
+    """How a tag is limited, as text: 4 or "4" at once, "10/s", None for not at all."""
+    if value is None:
+        return str(NO_LIMIT)
+    if not isinstance(value, str):
+        value = str(count(option, value, 0, COUNT_MAX))
+    try:
+        return str(parse_limit(value))
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def limits(option: str, value: Any) -> dict[str, str]:
+    """Limits by tag, such as {"db": 4, "api": "10/s"}."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _type_error(option, value, 'limits by tag, such as {"db": 4, "api": "10/s"}')
+    return {tag(option, name): limit(f"{option}[{name!r}]", each) for name, each in value.items()}
+
+
+def _share(option: str, value: Any) -> str:
+    if not text(option, value):
+        raise ValueError(f"{option}='' is no name; leave it out to be served as this client")
+    return text(option, value)
+
+
 def _backoff(option: str, value: Any) -> float:
     number = seconds(option, value)
     if number is None or number > BACKOFF_S_MAX:
@@ -216,7 +264,12 @@ _CHECKS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "priority": ("priority", lambda option, value: count(option, value, -_INT_MAX)),
     "resources": ("resources", resources),
     "label": ("label", text),
+    "share": ("share", _share),
+    "weight": ("weight", lambda option, value: count(option, value, 1, WEIGHT_MAX)),
+    "tags": ("tags", tags),
 }
+#: Those who name one of these take turns.
+_FAIR = ("share", "weight")
 
 #: The options that name tasks; dependency.py checks them.
 CONDITIONS = ("after", "follow")
@@ -238,6 +291,17 @@ def check_names(settings: Mapping[str, Any]) -> None:
             raise TypeError(f"unknown option {name!r}: {hint}")
 
 
+def defaults(**settings: Any) -> dict[str, Any]:
+    """The options of all tasks of a client: those of `settings` that are not None.
+
+    Raises:
+        TypeError, ValueError: as `task_options`.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    task_options(given)
+    return given
+
+
 def task_options(settings: Mapping[str, Any]) -> TaskOptions | None:
     """The TaskOptions of what the user set; None where all are the defaults.
 
@@ -249,7 +313,7 @@ def task_options(settings: Mapping[str, Any]) -> TaskOptions | None:
         for name, value in settings.items()
         if name not in CONDITIONS
     }
-    options = TaskOptions(**values)
+    options = TaskOptions(**values, fair=any(name in settings for name in _FAIR))
     if options.at_most_once and options.retries:
         raise ValueError(
             f"at_most_once=True and retries={options.retries} contradict each other: "

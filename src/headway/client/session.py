@@ -274,9 +274,11 @@ class Session(Generic[F]):
         engine: EngineId | None,
         count: int,
         answered: Callable[[m.Answer], None],
+        limit: tuple[str, str] = ("", ""),
+        scale: tuple[int, float] = (0, 0.0),
     ) -> int:
-        """Say what is to be done with engines: see the message Order; else as `ask`."""
-        return self._put(m.Order(self._question + 1, what, engine, count), answered)
+        """Say what is to be done with the cluster: see the message Order; else as `ask`."""
+        return self._put(m.Order(self._question + 1, what, engine, count, *limit, *scale), answered)
 
     def _put(self, message: m.Ask | m.Order, answered: Callable[[m.Answer], None]) -> int:
         self._question = message.number

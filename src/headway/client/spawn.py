@@ -88,6 +88,8 @@ class ControllerProcess:
         if self._settings.get("journal") is None:
             # It is in the cluster's own directory, which the new one does not know yet.
             self._settings["journal"] = str(self.connection_file.parent / JOURNAL_FILE)
+        # It is in the journal, and may have been changed since.
+        self._settings.pop("limits", None)
         self._launch()
 
     def _launch(self) -> None:

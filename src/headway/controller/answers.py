@@ -29,6 +29,8 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
         body["undelivered"] = sum(len(peer.undelivered.waiting) for peer in peers.clients.values())
     elif question.what == "spare":
         body = _spare(peers, question.node)
+    elif question.what == "limits":
+        body = scheduler.limits.rows(now)
     elif question.what == "cluster":
         held = sum(peer.is_held for peer in peers.clients.values())
         body = {"text": explain_all(scheduler, now, held)}

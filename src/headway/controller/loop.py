@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from headway.controller.reception import Reception
 from headway.controller.shell_logs import remove_logs
 from headway.core import events as ev
 from headway.core.events import ClientId, EngineId
+from headway.core.limits import Limit
 from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
 from headway.core.states import FINAL_STATES
@@ -80,6 +81,8 @@ class Controller:
         admission: how much work is taken in before clients have to wait.
         connections_max: how many connections fit; who comes then is declined.
         logs: where shell tasks write what they print; that of a task that is kept no more goes.
+        limits: by tag, those that it begins with; of other tags a journal may tell.
+        adaptive: at least and at most so many engines, as the work demands; None: as people say.
     """
 
     def __init__(
@@ -99,6 +102,8 @@ class Controller:
         admission: AdmissionConfig = AdmissionConfig(),  # noqa: B008 - frozen
         connections_max: int = sys.maxsize,
         logs: Path | None = None,
+        limits: Mapping[str, Limit] | None = None,
+        adaptive: tuple[int, int] | None = None,
     ) -> None:
         self._router = router
         self._wire = wire
@@ -139,6 +144,12 @@ class Controller:
         self._orders = Orders(books, self.peers, self._outbox)
         self._handlers = self._make_handlers()
         self._expect(engines_expected, self._clock.now())
+        if adaptive is not None:
+            self._orders.scaling.set_bounds(*adaptive)
+        for tag, limit in (limits or {}).items():
+            known = self.scheduler.limits.get(tag)
+            if known is None or known.limit != limit:
+                books.tell(ev.LimitSet(tag, limit), self._clock.now())
 
     def _make_handlers(self) -> dict[type, Callable[[Any, Any, float], None]]:
         """Who hears each message."""
@@ -404,6 +415,8 @@ class Controller:
     # --- what engines and nannies say ------------------------------------------------------------
 
     def _on_outcomes(self, peer: EnginePeer, message: m.Outcomes, now: float) -> None:
+        if self._orders.scaling.is_on:
+            self._orders.scaling.ran(message.outcomes)
         self._books.engine_said(peer.number, message, self._frames, now)
         self._outbox.accept(peer, self._books.ledger.engines[peer.number].batch, now)
         if self._observers:
@@ -473,6 +486,7 @@ class Controller:
 
     def _on_engines_failed(self, peer: NannyPeer, message: m.EnginesFailed, now: float) -> None:
         text = self._outlook.gave_up(peer, message.text)
+        self._orders.scaling.start_failed(text, now)
         if not self._outlook.why_hopeless():
             self._notice(text)
 
@@ -503,6 +517,9 @@ class Controller:
             self._notice(trouble)
         self._observers.forget_silent(now)
         self.reception.look_around(now, heard_s)
+        trouble = self._orders.scaling.look(now)
+        if trouble:
+            self._notice(trouble)
 
     def _on_own_nanny_ended(self, how: str, now: float) -> None:
         self._outlook.own_nanny_ended = text = f"the nanny of this host {how}"

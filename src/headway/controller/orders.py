@@ -1,7 +1,7 @@
-"""What people want done with engines: more of them, none, others.
+"""What people want done with a cluster: more engines, fewer, others; other limits.
 
-It is said to the nannies, who start and stop; what comes of it is told as always, by engines that
-join and leave. A drain alone is the scheduler's.
+Of engines it is said to the nannies, who start and stop; what comes of it is told as always, by
+engines that join and leave. A drain and a limit are the scheduler's.
 
 What this file must not know: sockets, and what engines run.
 """
@@ -11,8 +11,10 @@ from __future__ import annotations
 from headway.controller.books import Books
 from headway.controller.outbox import Outbox
 from headway.controller.peers import EnginePeer, NannyPeer, Peers
+from headway.controller.scaling import Scaling
 from headway.core import events as ev
 from headway.core.events import EngineId, format_engine_id
+from headway.core.limits import LIMITS_MAX, check_tag, parse_limit
 from headway.wire import messages as m
 
 
@@ -23,19 +25,26 @@ class Orders:
         self._books = books
         self._peers = peers
         self._outbox = outbox
+        #: How many engines there are to be, where that follows the work.
+        self.scaling = Scaling(books.scheduler, self)
 
     def carry_out(self, order: m.Order, now: float) -> m.Answer:
         """Do what `order` says; the answer is what was begun, or why it can't be."""
         try:
             if order.what == "start":
-                text = self._start(order.count)
+                text = self.start_engines(order.count)
             elif order.what == "drain":
                 text = self._drain(self._engine(order.engine), now)
             elif order.what in ("stop", "restart"):
                 text = self._stop(self._engine(order.engine), order.what == "restart")
+            elif order.what == "scale":
+                self.scaling.set_bounds(order.least, order.count, order.idle_s)
+                text = f"from now on {order.least} to {order.count} engines"
+            elif order.what == "limit":
+                text = self._limit(order.tag, order.limit, now)
             else:
                 raise LookupError(f"no such order: {order.what!r}")
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             return m.Answer(order.number, error=str(error.args[0]))
         return m.Answer(order.number, {"text": text})
 
@@ -47,7 +56,12 @@ class Orders:
             raise LookupError(f"{name} is not here; the engines are: {here}")
         return peer
 
-    def _start(self, count: int) -> str:
+    def start_engines(self, count: int) -> str:
+        """Have `count` engines more started; what was begun, in words.
+
+        Raises:
+            LookupError: nobody is here who could.
+        """
         nannies = [n for n in self._peers.nannies.values() if n.is_here and not n.failure]
         if not nannies:
             raise LookupError(
@@ -65,6 +79,24 @@ class Orders:
             self._outbox.say(self._peers.nannies[token], m.StartEngines(share))
         hosts = ", ".join(f"{n.hello.host}" for n in nannies if n.hello.token in shares)
         return f"{count} engine{'s' if count != 1 else ''} more on {hosts}"
+
+    def give_back(self, engine: EngineId, now: float) -> None:
+        """`engine`, which has nothing to do, takes no more tasks and ends."""
+        peer = self._peers.engines.get(engine)
+        nanny = self._peers.nannies.get(peer.hello.nanny) if peer is not None else None
+        if peer is None or nanny is None or not nanny.is_here:
+            return  # it is looked at again when it is there
+        self._drain(peer, now)
+        text = "was given back: it had nothing to do"
+        self._outbox.say(nanny, m.StopEngine(peer.hello.token, text, restart=False))
+
+    def _limit(self, tag: str, text: str, now: float) -> str:
+        limit = parse_limit(text)
+        check_tag(tag)
+        if not self._books.scheduler.limits.knows_or_has_room(tag):
+            raise LookupError(f"there are {LIMITS_MAX:,} tags already: lift a limit first")
+        self._books.tell(ev.LimitSet(tag, limit), now)
+        return f"{tag} is not limited" if limit.is_none else f"{tag} is limited to {limit}"
 
     def _drain(self, peer: EnginePeer, now: float) -> str:
         peer.is_drained = True

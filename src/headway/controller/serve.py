@@ -30,6 +30,7 @@ from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
 from headway.controller.nanny_process import AdoptedNanny, NannyProcess
 from headway.controller.recovery import Place, keys_of, recover
+from headway.core.limits import parse_limit
 from headway.errors import JournalError, StartError
 from headway.processes import is_running
 from headway.values.store import sweep_dead
@@ -69,7 +70,7 @@ class Settings(Struct, frozen=True):
     `durability` is off, normal (what was acknowledged survives the controller) or full (also the
     host); `journal` is where it is written, None for a file in the cluster's own directory,
     which goes with it. A journal that a controller left is taken over. What ends in `_max`: see
-    AdmissionConfig.
+    AdmissionConfig. `limits` are by tag, as people write them: see core/limits.py.
     """
 
     engines: int = 1
@@ -87,6 +88,9 @@ class Settings(Struct, frozen=True):
     journal: str | None = None
     unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
+    limits: dict[str, str] = {}
+    #: At least and at most so many engines, as the work demands; None: as people say.
+    adaptive: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,8 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             admission=_admission(settings),
             connections_max=connections_max,
             logs=Path(place.directory) / LOGS_DIR,
+            limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
+            adaptive=settings.adaptive,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:

@@ -1,4 +1,4 @@
-"""What clients ask for: nodes submitted, released, cancelled, abandoned; functions.
+"""What clients ask for: nodes submitted, released, cancelled, abandoned; functions; limits.
 
 Each handler takes one event of events.py and makes the steps of life.py that it asks for. What a
 peer may not say is counted (`invalid`, `duplicates`), and changes nothing.
@@ -42,6 +42,7 @@ class ClientEvents:
             ev.CancelAsked: self._on_cancel_asked,
             ev.FunctionsDeclared: self._on_functions_declared,
             ev.FunctionsDropped: self._on_functions_dropped,
+            ev.LimitSet: self._on_limit_set,
         }
 
     def _on_client_joined(self, event: ev.ClientJoined, now: float, out: Commands) -> None:
@@ -228,6 +229,16 @@ class ClientEvents:
             self._life.counters.invalid += 1
         else:
             self._life.functions.declare(client, event.functions)
+
+    def _on_limit_set(self, event: ev.LimitSet, now: float, out: Commands) -> None:
+        limits = self._life.limits
+        if not limits.knows_or_has_room(event.tag):
+            self._life.counters.invalid += 1
+            return
+        tag = limits.tag(event.tag)
+        limits.change(tag, event.limit, now)
+        self._life.lanes.look_again(tag)
+        limits.forget_if_idle(tag)
 
     def _on_functions_dropped(self, event: ev.FunctionsDropped, now: float, out: Commands) -> None:
         client = self._life.clients.get(event.client)

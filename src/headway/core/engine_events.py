@@ -164,6 +164,7 @@ class EngineEvents:
                 self._life.counters.recalled += 1
                 if task_id in engine.unwanted:
                     task.cancelled = True
+                self._life.not_begun(task)
                 self._life.take_back(task, Cause.RETURNED, now, out)
         engine.unwanted.difference_update(event.begun)
 
@@ -176,6 +177,7 @@ class EngineEvents:
             assert engine is not None
             if task.id in engine.unwanted:  # it has not begun, and now never will
                 task.cancelled = True
+            self._life.not_begun(task)
             self._life.take_back(task, Cause.RETURNED, now, out, event.queued_at_s)
 
     def _on_started(self, event: ev.Started, now: float, out: Commands) -> None:

@@ -13,6 +13,8 @@ from typing import Annotated, NewType
 
 from msgspec import Meta, Struct
 
+from headway.core.limits import Limit
+
 #: Names its client: see `task_id`. Unique in a cluster, never used again.
 TaskId = NewType("TaskId", int)
 ClientId = NewType("ClientId", int)
@@ -128,6 +130,11 @@ Amount = Annotated[float, Meta(ge=0, le=AMOUNT_MAX)]
 Count = Annotated[int, Meta(ge=0, le=1 << 32)]
 
 
+#: The most tasks in a turn; the most tags of a task.
+WEIGHT_MAX = 1_000
+TAGS_MAX = 16
+
+
 class TaskOptions(Struct, array_like=True, frozen=True):
     """How a task wants to be treated. One instance may serve many tasks.
 
@@ -135,7 +142,9 @@ class TaskOptions(Struct, array_like=True, frozen=True):
     `retry_on` names exception classes, as module.qualname; None is any exception. The n-th
     retry waits `backoff_s * 2 ** (n - 1)` seconds, at most `BACKOFF_S_MAX`. Of the `priority`
     values, higher goes first. With `retry_elsewhere` a retry goes to an engine on which the task
-    has not failed yet; with `fair` it takes turns with the tasks of other clients.
+    has not failed yet; with `fair` it takes turns with the tasks of other clients and shares: as a
+    task of the share, if it names one, `weight` of them a turn. A task holds a permit of each of
+    its `tags` while it is on an engine: see limits.py.
     """
 
     targets: list[EngineId] | None = None
@@ -152,6 +161,9 @@ class TaskOptions(Struct, array_like=True, frozen=True):
     label: str = ""
     retry_elsewhere: bool = False
     fair: bool = False
+    share: str = ""
+    weight: Annotated[int, Meta(ge=1, le=WEIGHT_MAX)] = 1
+    tags: Annotated[list[str], Meta(max_length=TAGS_MAX)] | None = None
 
 
 #: No backoff grows beyond this.
@@ -381,6 +393,13 @@ class EnginesExpected(Struct):
     engines: list[EngineId]
 
 
+class LimitSet(Struct):
+    """Tasks with this tag are limited so from now on, those on engines included."""
+
+    tag: str
+    limit: Limit
+
+
 class EngineResumed(Struct):
     """A draining engine takes tasks again."""
 
@@ -457,6 +476,7 @@ Event = (
     | GaveBack
     | EnginesExpected
     | EngineResumed
+    | LimitSet
     | Abandoned
     | Remembered
     | Undelivered

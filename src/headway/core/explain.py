@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.graph import is_final
+from headway.core.limits import Tag
 from headway.core.problems import success_text
 from headway.core.ready import Restriction
 from headway.core.records import Condition, Engine, Group, Task
@@ -106,17 +107,17 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
     assert lane is not None
     head = f"task {name_of(task)} is ready since {_ago(task, now)}"
     if not lane.engines:
-        return f"{head}, and {_why_not_placed(s, task)}"
+        return f"{head}, and {_why_not_placed(s, task, now)}"
     before = 0
     for other in lane.waiting():
         if other is task or before >= _QUEUE_LOOK_MAX:
             break
         before += 1
     place = f"{before + 1}" if before < _QUEUE_LOOK_MAX else f"{before:,} or more"
-    return f"{head}: number {place} in {_why_not_placed(s, task)}"
+    return f"{head}: number {place} in {_why_not_placed(s, task, now)}"
 
 
-def _why_not_placed(s: Scheduler, task: Task) -> str:
+def _why_not_placed(s: Scheduler, task: Task, now: float) -> str:
     """What a task that is ready, or its whole lane, waits for."""
     lane = task.lane
     assert lane is not None
@@ -127,10 +128,21 @@ def _why_not_placed(s: Scheduler, task: Task) -> str:
         return "no engine is here to run it"
     if not lane.engines:
         return f"fits no engine: {_misfits(s, task)}"
+    tag = next((tag for tag in lane.tags if tag.is_full or tag.due_s is not None), None)
+    if tag is not None:
+        return f"the queue for permits of {_limit(tag, now)}"
     allowed = sorted(lane.engines)
     may = "any engine" if lane is s.lanes.common else names(allowed)
     busy = ", ".join(_load(lane.engines[e]) for e in allowed[:_NAMED_MAX])
     return f"the queue for {may}, which have no room ({busy})"
+
+
+def _limit(tag: Tag, now: float) -> str:
+    """How a limit stands."""
+    text = f"{tag.name}, which is limited to {tag.limit}: {plural(tag.held, 'task')} on engines"
+    if tag.is_full or tag.due_s is None:
+        return text
+    return f"{text}, and the next may be sent in {max(tag.due_s - now, 0.0):.3g} s"
 
 
 def _load(engine: Engine) -> str:
@@ -246,7 +258,7 @@ def explain_all(s: Scheduler, now: float, held: int = 0) -> str:
     for lane in lanes[:_NAMED_MAX]:
         head = lane.head()
         count = "1 task" if lane.count == 1 else f"{lane.count:,} tasks"
-        lines.append(f"{count} ready: {_why_not_placed(s, head)}")
+        lines.append(f"{count} ready: {_why_not_placed(s, head, now)}")
     if len(lanes) > _NAMED_MAX:
         rest = sum(lane.count for lane in lanes[_NAMED_MAX:])
         lines.append(f"and {rest:,} more, with {len(lanes) - _NAMED_MAX} other needs")

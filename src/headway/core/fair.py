@@ -1,10 +1,12 @@
-"""Fair turns: the tasks of one priority, taken in turn from the clients that share it.
+"""Fair turns: the tasks of one priority, taken in turn from the parties that share it.
 
 A `FairQueue` stands where a lane keeps a deque of entries, once a task with the option `fair` has
 come, and has those of a deque's operations that a lane uses, and `leave`. Each client with fair
-tasks is a party, and so are all tasks without the option together; the parties take turns, one
-task each, and each is first in, first out. A party without tasks is dropped, so that nothing
-grows with the number of clients ever seen.
+tasks is a party, and so is each share that such tasks name, whoever submitted them, and so are all
+tasks without the option together. The parties take turns, and each is first in, first out. A turn
+is as many tasks as the weight that they state: deficit round robin (Shreedhar and Varghese, 1995)
+in which a task costs one, so that a turn never ends with something left over. A party without
+tasks is dropped, so that nothing grows with the number of clients ever seen.
 
 An entry is a task with its ticket, and lives while the task has that ticket: one that leaves
 before its turn stays in its deque, dead, and does not come to life again when it comes back.
@@ -22,6 +24,9 @@ from typing import TypeAlias
 from headway.core.records import Task
 
 Entry: TypeAlias = tuple[int, Task]
+
+#: A client, or a share by its name.
+Key: TypeAlias = int | str
 
 #: The party of the tasks that did not ask for turns.
 _UNFAIR = -1
@@ -47,11 +52,13 @@ class _Party:
 class FairQueue:
     """Tasks in the order in which their turns come. It shows and counts the living alone."""
 
-    __slots__ = ("_entries", "_living", "_parties")
+    __slots__ = ("_entries", "_living", "_parties", "taken")
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), taken: int = 0) -> None:
         #: In the order of their turns.
-        self._parties: OrderedDict[int, _Party] = OrderedDict()
+        self._parties: OrderedDict[Key, _Party] = OrderedDict()
+        #: How many of its turn the first party has had.
+        self.taken = taken
         self._living = 0
         #: All, the dead among them.
         self._entries = 0
@@ -68,17 +75,20 @@ class FairQueue:
         self._party_for(entry[1]).entries.appendleft(entry)
 
     def popleft(self) -> Entry:
-        """Take out the entry whose turn it is; then it is the next party's."""
+        """Take out the entry whose turn it is; then it is the next party's, once this one has had
+        as many as the weight of the entry."""
         first = self[0]
         key, party = next(iter(self._parties.items()))
         party.entries.popleft()
         self._entries -= 1
         self._living -= 1
         party.living -= 1
-        if party.living:
-            self._parties.move_to_end(key)
-        else:
+        self.taken += 1
+        if not party.living:
             self._drop(key)
+        elif self.taken >= _weight_of(first[1]):
+            self.taken = 0
+            self._parties.move_to_end(key)
         return first
 
     def leave(self, task: Task) -> None:
@@ -98,8 +108,8 @@ class FairQueue:
             self._sweep()
 
     def by_party(self) -> Iterator[Entry]:
-        """One party after the other, in the order of their turns: appended to an empty queue in
-        this order, the entries make one that is equal."""
+        """One party after the other, in the order of their turns: appended in this order to an
+        empty queue with the same `taken`, the entries make one that is equal."""
         for party in self._parties.values():
             yield from filter(is_living, party.entries)
 
@@ -120,12 +130,16 @@ class FairQueue:
         """All, in the order of their turns as they stand. O(1) each, however uneven the parties
         are."""
         rest = deque(filter(is_living, party.entries) for party in self._parties.values())
+        taken = self.taken
         while rest:
             party = rest.popleft()
             for entry in party:
                 yield entry
-                rest.append(party)
-                break
+                taken += 1
+                if taken >= _weight_of(entry[1]):
+                    rest.append(party)
+                    break
+            taken = 0
 
     def _party_for(self, task: Task) -> _Party:
         """The party to which an entry of `task` is added."""
@@ -138,7 +152,9 @@ class FairQueue:
         self._entries += 1
         return party
 
-    def _drop(self, key: int) -> None:
+    def _drop(self, key: Key) -> None:
+        if key == next(iter(self._parties)):
+            self.taken = 0
         self._entries -= len(self._parties.pop(key).entries)
 
     def _sweep(self) -> None:
@@ -147,5 +163,12 @@ class FairQueue:
         self._entries = self._living
 
 
-def _party_of(task: Task) -> int:
-    return task.client if task.options.fair else _UNFAIR
+def _party_of(task: Task) -> Key:
+    options = task.options
+    if not options.fair:
+        return _UNFAIR
+    return options.share or task.client
+
+
+def _weight_of(task: Task) -> int:
+    return task.options.weight if task.options.fair else 1

@@ -33,6 +33,7 @@ def check(scheduler: Scheduler, placed: bool = True) -> None:
     _check_holds(scheduler)
     _check_engines(scheduler)
     _check_lanes(scheduler, placed)
+    _check_limits(scheduler)
     _check_counts(scheduler)
     _check_kept(scheduler)
     _check_stored(scheduler)
@@ -158,11 +159,28 @@ def _check_lanes(s: Scheduler, placed: bool) -> None:
             if e.id in admitted and e.load < e.limit and lane.restriction.fits(e)
         }
         _require({e.id for e in lane.room} == room, "a lane's index of room is wrong")
-        _require(not (waiting and room), f"{waiting[:1]} waits, and engines {room} have room")
+        held_up = any(tag.is_full or tag.due_s is not None for tag in lane.tags)
+        may_wait = held_up or not (waiting and room)
+        _require(may_wait, f"{waiting[:1]} waits, and engines {room} have room")
         if waiting and not admitted:
             _require(not s.lanes.is_hopeless(lane), f"{waiting[0]!r} can never run")
     ready = sum(t.state is TaskState.READY for t in s.tasks.values())
     _require(queued == ready, f"{queued} tasks in lanes, {ready} ready")
+
+
+def _check_limits(s: Scheduler) -> None:
+    held: Counter[str] = Counter()
+    for engine in s.engines.values():
+        for task in engine.assigned.values():
+            held.update(set(task.options.tags or ()))
+    names = {tag.name for tag in s.limits}
+    _require(held.keys() <= names, f"tags {held.keys() - names} are held and not known")
+    for tag in s.limits:
+        _require(tag.held == held[tag.name], f"{tag.name}: {tag.held} held, not {held[tag.name]}")
+        _require(tag.held <= tag.held_max, f"limit {tag.name}={tag.limit}: {tag.held} hold it")
+        _require(not tag.is_idle, f"the tag {tag.name} is of no use and is kept")
+        lanes = {lane.restriction for lane in s.lanes if tag in lane.tags}
+        _require({x.restriction for x in tag.lanes} == lanes, f"{tag.name}: its lanes are wrong")
 
 
 def _check_counts(s: Scheduler) -> None:

@@ -13,6 +13,7 @@ engine_events.py and outcome_events.py to say.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 
 from headway.config import SchedulerConfig
@@ -29,6 +30,7 @@ from headway.core.graph import (
     note_member_end,
     still_possible,
 )
+from headway.core.limits import Limits
 from headway.core.lineage import Lineages, is_held, is_kept
 from headway.core.problems import Problem
 from headway.core.ready import Lanes
@@ -73,7 +75,8 @@ class Life:
         self.lineages = Lineages(config.lineage_bytes_max)
         self.edges = Edges(self.tasks, self.groups, self.engines)
         scheme_name, self.scheme = load_scheme(config.scheme)
-        self.lanes = Lanes(scheme_name, self.scheme)
+        self.limits = Limits()
+        self.lanes = Lanes(scheme_name, self.scheme, self.limits)
         self.timers: Timers[Timer] = Timers()
         self.counters = Counters()
         self.recalls = Recalls(self.lanes, config.recall_after_s)
@@ -150,6 +153,8 @@ class Life:
             for name, amount in options.resources.items():
                 if amount:  # none of what the engine does not even have is nothing taken
                     engine.free[name] -= amount
+        if options.tags is not None:
+            self.limits.take(dict.fromkeys(options.tags), now)
         self.stamps.last += 1
         engine.stamp = self.stamps.last
         self.lanes.engine_changed(engine)
@@ -158,7 +163,11 @@ class Life:
 
     def unseat(self, task: Task) -> None:
         """`task` is not on its engine any more."""
-        engine = self.engines.get(task.engine) if task.engine is not None else None
+        if task.engine is None:
+            return
+        if task.options.tags is not None:  # also if the engine is gone
+            self._give_back_permits(task.options.tags)
+        engine = self.engines.get(task.engine)
         if engine is None:
             return
         del engine.assigned[task.id]
@@ -172,6 +181,18 @@ class Life:
             # So that no rounding error outlives a busy stretch, whichever task ended it.
             engine.free = dict(engine.resources)
         self.changed[engine.id] = engine
+
+    def _give_back_permits(self, tags: Iterable[str]) -> None:
+        """A task with `tags` is not on its engine any more."""
+        for tag in self.limits.give_back(dict.fromkeys(tags)):
+            self.lanes.look_again(tag)
+
+    def not_begun(self, task: Task) -> None:
+        """`task`, which is to be taken back, was sent to its engine and did not begin there: so it
+        does not count for a rate."""
+        if task.options.tags is not None:
+            for tag in self.limits.uncount(dict.fromkeys(task.options.tags)):
+                self.lanes.look_again(tag)
 
     def take_back(
         self, task: Task, cause: Cause, now: float, out: Commands, since_s: float | None = None

@@ -27,6 +27,7 @@ from headway.core.events import EngineId
 from headway.core.fair import Entry, FairQueue, is_living
 from headway.core.graph import followable
 from headway.core.index import EngineIndex, make_index
+from headway.core.limits import Limits, Tag
 from headway.core.records import Engine, Task
 from headway.core.schemes import Scheme
 
@@ -43,13 +44,15 @@ class Restriction:
     """Where a task may run: what makes two tasks share a lane.
 
     `allowed` is None for every engine. `waits` says that the task waits for such an engine to
-    join, where otherwise it would be impossible.
+    join, where otherwise it would be impossible. `tags` say when it may run, not where; but tasks
+    that wait for the same permits wait together.
     """
 
     allowed: frozenset[EngineId] | None = None
     excluded: frozenset[EngineId] | None = None
     needs: tuple[tuple[str, float], ...] = ()
     waits: bool = False
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, task: Task) -> Restriction:
@@ -62,7 +65,8 @@ class Restriction:
         needs = tuple(sorted(options.resources.items())) if options.resources else ()
         # No engine that joins meets a follow condition: where its upstreams ended is settled.
         waits = options.wait_for_engines and task.follow is None
-        return cls(allowed, task.excluded, needs, waits)
+        tags = tuple(sorted(set(options.tags))) if options.tags else ()
+        return cls(allowed, task.excluded, needs, waits, tags)
 
     @property
     def is_narrow(self) -> bool:
@@ -94,10 +98,16 @@ class Restriction:
 class Lane:
     """The ready tasks of one restriction. A deque for each priority, highest first."""
 
-    __slots__ = ("_dead", "_priorities", "_queues", "count", "engines", "restriction", "room")
+    __slots__ = (
+        "_dead", "_priorities", "_queues", "count", "engines", "restriction", "room", "tags",
+    )  # fmt: skip
 
-    def __init__(self, restriction: Restriction, room: EngineIndex) -> None:
+    def __init__(
+        self, restriction: Restriction, room: EngineIndex, tags: tuple[Tag, ...] = ()
+    ) -> None:
         self.restriction = restriction
+        #: The tags of its tasks, whose limits hold for all of them.
+        self.tags = tags
         #: The engines that may run its tasks, and those of them that have room.
         self.engines: dict[EngineId, Engine] = {}
         self.room = room
@@ -180,6 +190,21 @@ class Lane:
             for _, task in filter(is_living, in_order):
                 yield task
 
+    def turns_taken(self) -> list[tuple[int, int]]:
+        """The priorities whose turn has begun, and how much of it was had."""
+        return [
+            (-priority, queue.taken)
+            for priority in sorted(self._priorities)
+            if isinstance(queue := self._queues[-priority], FairQueue) and queue.taken
+        ]
+
+    def put_back_turns(self, turns: list[tuple[int, int]]) -> None:
+        """These turns have begun, as `turns_taken` told."""
+        for priority, taken in turns:
+            queue = self._queues[priority]
+            if isinstance(queue, FairQueue):
+                queue.taken = taken
+
     def order_key(self) -> tuple[int, int]:
         """What decides between lanes: the head's priority, then its place in time."""
         task = self.head()
@@ -199,7 +224,8 @@ class Lane:
 class Lanes:
     """All lanes, and which engines are in them."""
 
-    def __init__(self, scheme_name: str, scheme: Scheme) -> None:
+    def __init__(self, scheme_name: str, scheme: Scheme, limits: Limits) -> None:
+        self.limits = limits
         self._scheme_name = scheme_name
         self._scheme = scheme
         self._engines: dict[EngineId, Engine] = {}
@@ -231,6 +257,7 @@ class Lanes:
             and task.excluded is None
             and options.targets is None
             and not options.resources
+            and options.tags is None
         ):
             return self.common
         return self.lane_like(Restriction.of(task))
@@ -326,18 +353,26 @@ class Lanes:
             else:
                 lane.room.discard(engine)
 
-    def choices(self, rng: Random) -> Iterator[tuple[Task, Engine]]:
+    def look_again(self, tag: Tag) -> None:
+        """`tag` may allow more than it did."""
+        for lane in tag.lanes:
+            if lane.count and lane.room:
+                self.placeable[lane] = None
+
+    def choices(self, rng: Random, now: float) -> Iterator[tuple[Task, Engine]]:
         """Take out every task that an engine has room for, each with the engine to seat it on.
 
         The caller seats it, and tells of the engine's change, before it asks for the next.
         """
         placeable = self.placeable
         if len(placeable) > 1:
-            yield from self._choices_in_turn(rng)
+            yield from self._choices_in_turn(rng, now)
         for lane in list(placeable):
             while lane.count and lane.room:
+                if lane.tags and self.limits.blocking(lane.tags, now):
+                    break
                 yield self._choice(lane, rng)
-        self.all_placed()
+        self.all_placed(now)
 
     def _choice(self, lane: Lane, rng: Random) -> tuple[Task, Engine]:
         engine = lane.room.choose(rng)
@@ -346,14 +381,20 @@ class Lanes:
             engine = self._beside.nearer(task, engine, lane.room)
         return task, engine
 
-    def all_placed(self) -> None:
-        """No task waits any more that an engine has room for."""
+    def all_placed(self, now: float) -> None:
+        """No task waits any more that an engine has room for, unless a limit holds it up: then its
+        lane is looked at again when the limit allows more."""
+        for lane in self.placeable:
+            if lane.tags and lane.count and lane.room:
+                tag = self.limits.blocking(lane.tags, now)
+                assert tag is not None
+                self.limits.wait_for(tag)
         self.placeable.clear()
         if len(self._lanes) > _EMPTY_LANES_MAX and self._told > 2 * len(self._lanes):
             # Telling the lanes has cost more than a look at all of them: many may be empty.
             self._drop_empty_lanes()
 
-    def _choices_in_turn(self, rng: Random) -> Iterator[tuple[Task, Engine]]:
+    def _choices_in_turn(self, rng: Random, now: float) -> Iterator[tuple[Task, Engine]]:
         """From several lanes: always from the one whose head has the first turn."""
         lanes = [lane for lane in self.placeable if lane.count and lane.room]
         self.placeable.clear()
@@ -361,7 +402,8 @@ class Lanes:
         heapq.heapify(turns)
         while turns and self._with_seat:
             _, n, lane = turns[0]
-            if not lane.room:
+            if not lane.room or (lane.tags and self.limits.blocking(lane.tags, now)):
+                self.placeable[lane] = None  # for all_placed
                 heapq.heappop(turns)
                 continue
             yield self._choice(lane, rng)
@@ -373,7 +415,10 @@ class Lanes:
     def _new_lane(self, restriction: Restriction) -> Lane:
         if len(self._lanes) >= self._sweep_at:
             self._drop_empty_lanes()
-        lane = Lane(restriction, make_index(self._scheme_name, self._scheme))
+        tags = tuple(self.limits.tag(name) for name in restriction.tags)
+        lane = Lane(restriction, make_index(self._scheme_name, self._scheme), tags)
+        for tag in tags:
+            tag.lanes[lane] = None
         self._lanes[restriction] = lane
         allowed = restriction.allowed
         among = (
@@ -398,5 +443,8 @@ class Lanes:
                     del engine.lanes[lane]
                 del self._lanes[restriction]
                 self.placeable.pop(lane, None)
+                for tag in lane.tags:
+                    del tag.lanes[lane]
+                    self.limits.forget_if_idle(tag)
         self._told = 0
         self._sweep_at = max(_EMPTY_LANES_MAX, 2 * len(self._lanes))

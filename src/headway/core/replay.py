@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def choices_made(
-    scheduler: Scheduler, seats: Iterable[tuple[TaskId, EngineId]]
+    scheduler: Scheduler, seats: Iterable[tuple[TaskId, EngineId]], now: float
 ) -> Iterator[tuple[Task, Engine]]:
     """What `Lanes.choices` gave, told by the pairs that came of it. O(1) each.
 
@@ -33,7 +33,7 @@ def choices_made(
     lanes = scheduler.lanes
     for task_id, engine_id in seats:
         task, engine = scheduler.tasks.get(task_id), scheduler.engines.get(engine_id)
-        misfit = _misfit(task, engine)
+        misfit = _misfit(scheduler, task, engine, now)
         if misfit:
             raise ReplayError(
                 f"task {format_task_id(task_id)} was placed on engine "
@@ -45,16 +45,16 @@ def choices_made(
         assert task.lane is not None
         yield task.lane.take(), engine
     for lane in lanes.placeable:
-        if lane.count and lane.room:
+        if lane.count and lane.room and not lanes.limits.blocking(lane.tags, now):
             engine = next(iter(lane.room))
             raise ReplayError(
                 f"{lane.head()!r} waits, and {format_engine_id(engine.id)} has room for it, but "
                 f"the journal has no placement of it: it is cut, or does not belong to this state"
             )
-    lanes.all_placed()
+    lanes.all_placed(now)
 
 
-def _misfit(task: Task | None, engine: Engine | None) -> str:
+def _misfit(s: Scheduler, task: Task | None, engine: Engine | None, now: float) -> str:
     """Why `task` can't have been placed on `engine` just now; "" if it can."""
     if task is None:
         return "no such task is known"
@@ -67,4 +67,7 @@ def _misfit(task: Task | None, engine: Engine | None) -> str:
         return f"it is the turn of {lane.head()!r}"
     if engine not in lane.room:
         return f"that engine has no room for it ({engine.load} of {engine.limit:g})"
+    tag = s.limits.blocking(lane.tags, now)
+    if tag is not None:
+        return f"the limit {tag.name}={tag.limit} allows none more ({tag.held} hold it)"
     return ""

@@ -8,6 +8,7 @@ rules. What this file must not know: events, and what any record means.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any, NoReturn
 
 from headway.core import rows
@@ -51,6 +52,7 @@ class Restorer:
             rows.TimersRow: self._on_timers,
             rows.RecallsRow: self._on_recalls,
             rows.KeptRow: self._on_kept,
+            rows.TagRow: self._on_tag,
             rows.EndRow: self._on_end,
         }
 
@@ -234,7 +236,9 @@ class Restorer:
     def _on_seated(self, row: rows.SeatedRow) -> None:
         engine = self._s.engines[row.engine]
         for task in row.tasks:
-            engine.assigned[task] = self._s.tasks[task]
+            seated = engine.assigned[task] = self._s.tasks[task]
+            if seated.options.tags is not None:
+                self._s.limits.take_again(dict.fromkeys(seated.options.tags))
         engine.unwanted.update(row.unwanted)
         if row.is_last:
             self._s.lanes.engine_joined(engine)
@@ -247,10 +251,16 @@ class Restorer:
                 excluded=None if row.excluded is None else frozenset(row.excluded),
                 needs=tuple(row.needs),
                 waits=row.waits,
+                tags=tuple(row.tags),
             )
         )
         for task in row.tasks:
             lanes.put_back(self._s.tasks[task], lane)
+        lane.put_back_turns(row.turns)
+
+    def _on_tag(self, row: rows.TagRow) -> None:
+        most = inf if row.held_max is None else row.held_max
+        self._s.limits.put_back(row.name, row.limit, most, row.full_s, row.due_s)
 
     def _on_timers(self, row: rows.TimersRow) -> None:
         for task, timer, at_s in row.timers:

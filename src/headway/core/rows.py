@@ -16,6 +16,7 @@ from typing import TypeAlias
 from msgspec import Struct, msgpack
 
 from headway.core.events import ClientId, EngineId, Payload, StoreId, TaskId, TaskOptions, Value
+from headway.core.limits import Limit
 from headway.core.problems import Problem
 from headway.core.states import TaskState
 from headway.core.statistics import Counters
@@ -180,6 +181,10 @@ class QueueRow(Struct, array_like=True, frozen=True, tag=10):
     needs: list[tuple[str, float]]
     waits: bool
     tasks: list[TaskId]
+    tags: list[str] = []
+    #: Of the fair turns that have begun: their priority, and how much of them was had. It stands
+    #: in the last row of a lane.
+    turns: list[tuple[int, int]] = []
 
 
 class TimersRow(Struct, array_like=True, frozen=True, tag=11):
@@ -203,6 +208,17 @@ class KeptRow(Struct, array_like=True, frozen=True, tag=14):
     nodes: list[TaskId]
 
 
+class TagRow(Struct, array_like=True, frozen=True, tag=15):
+    """A tag that has a limit. Who holds its permits, the tasks on engines tell."""
+
+    name: str
+    limit: Limit
+    #: None for no bound.
+    held_max: int | None
+    full_s: float
+    due_s: float | None
+
+
 class EndRow(Struct, array_like=True, frozen=True, tag=13):
     """Nothing comes after this."""
 
@@ -222,6 +238,7 @@ Row: TypeAlias = (
     | TimersRow
     | RecallsRow
     | KeptRow
+    | TagRow
     | EndRow
 )
 

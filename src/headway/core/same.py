@@ -91,7 +91,19 @@ def _of_the_whole(s: Scheduler) -> Iterator[tuple[str, Any]]:
         yield f"the engines of {lane.restriction}", sorted(lane.engines)
     for lane in [s.lanes.common, *lanes]:
         yield f"the room of {lane.restriction}", sorted(engine.id for engine in lane.room)
-    yield "what can be placed", {x.restriction for x in s.lanes.placeable if x.count and x.room}
+    yield "limits", _limits(s)
+    # Not of what has a limit: whether that holds it up now is seen when it is placed.
+    placeable = (x for x in s.lanes.placeable if x.count and x.room and not x.tags)
+    yield "what can be placed", {x.restriction for x in placeable}
+
+
+def _limits(s: Scheduler) -> dict[str, tuple[object, ...]]:
+    """Of each tag that has a limit or is held."""
+    return {
+        tag.name: (tag.limit, tag.held, tag.held_max, tag.full_s, tag.due_s)
+        for tag in s.limits
+        if tag.held or not tag.limit.is_none
+    }
 
 
 def _condition(condition: Condition) -> list[tuple[str, Any]]:

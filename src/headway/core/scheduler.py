@@ -59,6 +59,7 @@ class Scheduler:
         self.functions = life.functions
         self.kept = life.kept
         self.lanes = life.lanes
+        self.limits = life.limits
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters
@@ -96,18 +97,20 @@ class Scheduler:
                 self._life.make_ready(task, Cause.BACKOFF_OVER, now, out)
             else:
                 self._life.end(task, Cause.DEADLINE, words.queue_timeout(task), out)
+        for tag in self.limits.take_due(now):
+            self.lanes.look_again(tag)
         self._life.settle(now, out)
         self.recalls.recall_due(now, out)
 
     def next_deadline_s(self) -> float | None:
         """When `tick` has something to do, None if nothing is due ever."""
-        times = [t for t in (self.timers.next_s(), self.recalls.next_s()) if t is not None]
-        return min(times, default=None)
+        due = (self.timers.next_s(), self.recalls.next_s(), self.limits.next_s())
+        return min((t for t in due if t is not None), default=None)
 
     def place(self, now: float, out: Commands) -> None:
         """Place every task that can be placed: afterwards no task waits that an engine has
-        room for."""
-        for task, engine in self.lanes.choices(self._rng):
+        room for, unless a limit holds it up."""
+        for task, engine in self.lanes.choices(self._rng, now):
             self._life.seat(task, engine, now, out)
 
     def place_as(self, seats: Iterable[tuple[TaskId, EngineId]], now: float, out: Commands) -> None:
@@ -117,7 +120,7 @@ class Scheduler:
         Raises:
             ReplayError: the placements do not fit this state. It is of no use any more.
         """
-        for task, engine in choices_made(self, seats):
+        for task, engine in choices_made(self, seats, now):
             self._life.seat(task, engine, now, out)
 
     def place_task(
@@ -135,6 +138,8 @@ class Scheduler:
         if task is None or task.lane is None:
             return False
         lane = task.lane
+        if self.limits.blocking(lane.tags, now) is not None:
+            return False
         if among is None:
             engine = lane.room.choose(self._rng) if lane.room else None
         else:

@@ -108,6 +108,7 @@ def _rows(s: Scheduler) -> Iterator[_Sized]:
         declared_by = sorted(function.declared_by)
         row = rows.FunctionRow(function.digest, function.payload, declared_by, function.users)
         yield row, _ROW_BYTES + len(function.payload)
+    yield from _tag_rows(s)
     yield from _engine_rows(s)
     for group in s.groups.values():
         yield _group_row(group), _ROW_BYTES + 2 * _ID_BYTES * len(group.spans)
@@ -125,6 +126,13 @@ def _rows(s: Scheduler) -> Iterator[_Sized]:
         yield rows.RecallsRow([], [], looked_to), 2 * _ID_BYTES * len(looked_to)
     for kept in _cut(s.kept):
         yield rows.KeptRow(kept), _ID_BYTES * len(kept)
+
+
+def _tag_rows(s: Scheduler) -> Iterator[_Sized]:
+    for tag in sorted(s.limits, key=lambda tag: tag.name):
+        if not tag.limit.is_none:
+            most = None if tag.limit.at_once is None else int(tag.held_max)
+            yield rows.TagRow(tag.name, tag.limit, most, tag.full_s, tag.due_s), _ROW_BYTES
 
 
 def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
@@ -279,13 +287,17 @@ def _names_of(edges: Sequence[Condition | Group]) -> tuple[list[TaskId], bytes]:
 def _queue_rows(s: Scheduler) -> Iterator[_Sized]:
     for lane in sorted((lane for lane in s.lanes if lane.count), key=Lane.order_key):
         r = lane.restriction
+        turns, rest = lane.turns_taken(), lane.count
         for tasks in _cut(task.id for task in lane.by_party()):
+            rest -= len(tasks)
             row = rows.QueueRow(
                 allowed=None if r.allowed is None else sorted(r.allowed),
                 excluded=None if r.excluded is None else sorted(r.excluded),
                 needs=list(r.needs),
                 waits=r.waits,
                 tasks=tasks,
+                tags=list(r.tags),
+                turns=[] if rest else turns,
             )
             yield row, _ROW_BYTES + _ID_BYTES * len(tasks)
 

@@ -22,6 +22,7 @@ from headway.core.events import (
     TaskOptions,
     parse_value_name,
 )
+from headway.core.limits import Limit
 from headway.core.states import FINAL_STATES, TaskState
 from headway.wire import messages as m
 
@@ -191,6 +192,18 @@ class Checker:
             if amount > resources.get(name, 0.0):
                 has = resources.get(name, 0.0)
                 raise Violation(f"{engine} has tasks that need {amount} of {name}, and has {has}")
+
+    def sent(self, tasks: Iterable[TaskId], limits: Mapping[str, Limit]) -> None:
+        """These tasks are on engines, as the controller has it: no limit is passed."""
+        held: dict[str, int] = defaultdict(int)
+        for task in tasks:
+            asked = self.tasks.get(task)
+            for tag in set(asked.options.tags or ()) if asked is not None else ():
+                held[tag] += 1
+        for tag, count in held.items():
+            at_once = limits[tag].at_once
+            if at_once is not None and count > at_once:
+                raise Violation(f"{count} tasks with the tag {tag} are on engines, not {at_once}")
 
     def _may_be_met(self, condition: ConditionSpec) -> bool:
         """Whether so many upstreams have ended as wanted, as far as can be seen from here: one

@@ -6,13 +6,14 @@ What this file must not know: clients, engines, and what is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from headway.config import SchedulerConfig, WireConfig
 from headway.controller.books import Books, Clock
 from headway.controller.loop import Controller
 from headway.controller.recovery import read_ledger
+from headway.core.limits import Limit
 from headway.sim.faults import Faults
 from headway.sim.memory_journal import MemoryJournal
 from headway.sim.network import Crashed, Network, SimRouter
@@ -28,6 +29,7 @@ class ControllerLife:
 
     Parameters:
         after_turn: called after each turn with the controller, to check it.
+        limits: by tag, those that each of them begins with.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class ControllerLife:
         config: SchedulerConfig,
         wire: WireConfig,
         after_turn: Callable[[Controller], None],
+        limits: Mapping[str, Limit] | None = None,
     ) -> None:
         self.world = world
         self.network = network
@@ -49,6 +52,7 @@ class ControllerLife:
         self.epoch = 0
         self.crashes = 0
         self._after_turn = after_turn
+        self._limits = limits
         self._turn_at_s = float("inf")
         self._turn_number = 0
         self.start()
@@ -74,6 +78,7 @@ class ControllerLife:
             epoch=self.epoch,
             journal=journal,
             reconnect_s=self.wire.reconnect_s,
+            limits=self._limits,
         )
         self.router: SimRouter = router
         self.network.listen(router)

@@ -18,6 +18,7 @@ from headway.config import SchedulerConfig, WireConfig
 from headway.controller.loop import Controller
 from headway.core import invariants
 from headway.core.events import ConditionSpec, StoredValue, TaskId, TaskOptions
+from headway.core.limits import Limit
 from headway.core.prefetch import load_max
 from headway.core.states import TaskState
 from headway.sim import faults as fl
@@ -41,6 +42,9 @@ _DRAIN_S = 300.0
 _CHECK_EVERY = 10
 #: From this seed on, results are large now and then: a store keeps them, and may lose them.
 LARGE_FROM = 1_000_000
+#: From this seed on, tasks have tags, and these limits hold.
+LIMITS_FROM = 2_000_000
+LIMITS = {"db": Limit(at_once=2), "api": Limit(rate=10), "both": Limit(3, 20)}
 #: How often somebody removes values, in a second; and a client looks at a result after so long.
 _LOSSES, _READ_AFTER_S = 2.0, 2.0
 #: How the attempts at a task end, one after the other: most tasks just run.
@@ -82,7 +86,11 @@ class Run:
         self.stores = Stores(world)
         self._large = 0.5 if seed >= LARGE_FROM else 0.0
         self._values_rng = Random(f"values {seed}")
-        self.life = ControllerLife(world, self.network, self.faults, config, WIRE, self._check_turn)
+        self._limits = LIMITS if seed >= LIMITS_FROM else {}
+        self._tags_rng = Random(f"tags {seed}")
+        self.life = ControllerLife(
+            world, self.network, self.faults, config, WIRE, self._check_turn, self._limits
+        )
         self.nannies = [
             SimNanny(
                 world, self.network, self.faults, WIRE, f"host{n}", rng.randint(1, 3),
@@ -150,6 +158,9 @@ class Run:
         )
         if self.later_rng.random() < self.faults.run_timeout:
             options = msgspec.structs.replace(options, run_timeout_s=0.3)
+        if self._limits and self._tags_rng.random() < 0.5:
+            tags = self._tags_rng.sample(sorted(self._limits), self._tags_rng.choice((1, 1, 2)))
+            options = msgspec.structs.replace(options, tags=tags)
         script.is_large = self._values_rng.random() < self._large
         task = client.submit(msgspec.json.encode(script), inputs or None, after, follow, options)
         asked = Asked(client.name, options, inputs, [c for c in (after, follow) if c], follow)
@@ -250,6 +261,9 @@ class Run:
     # --- the checks ------------------------------------------------------------------------------
 
     def _check_turn(self, controller: Controller) -> None:
+        if self._limits:
+            on_engines = [t for e in controller.scheduler.engines.values() for t in e.assigned]
+            self.checker.sent(on_engines, self._limits)
         self._turns += 1
         if self._turns % _CHECK_EVERY == 0:
             invariants.check(controller.scheduler)

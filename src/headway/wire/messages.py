@@ -229,7 +229,9 @@ class Ask(Struct, tag="ask", frozen=True):
 class Order(Struct, tag="order", frozen=True):
     """What is to be done with engines, answered by an Answer with the same `number`.
 
-    `what` is start (`count` more of them), drain, stop or restart (`engine`). Questions share its
+    `what` is start (`count` more of them), drain, stop or restart (`engine`); scale, to have from
+    `least` to `count` of them, as the work demands, less after `idle_s`; or limit, of the tag
+    `tag` to `limit`, as people write it (core/limits.py). Questions share its
     numbers; but one whose answer was lost is not sent again, since it would be done again.
     """
 
@@ -237,6 +239,10 @@ class Order(Struct, tag="order", frozen=True):
     what: str
     engine: EngineId | None = None
     count: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    tag: str = ""
+    limit: str = ""
+    least: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    idle_s: Amount = 0.0
 
 
 class Shown(Struct, tag="shown", frozen=True):

@@ -1,4 +1,4 @@
-"""Verbs about a cluster that stays: start, stop, status, engines, top."""
+"""Verbs about a cluster that stays: start, stop, status, engines, limits, top."""
 
 from __future__ import annotations
 
@@ -84,6 +84,22 @@ Resource = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=AMOUNT", help="What each engine has; may be given again."),
 ]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="TAG=LIMIT",
+        help="Of tasks with a tag so many at once (db=4), or in a time (api=10/s); may be given "
+        "again.",
+    ),
+]
+Adaptive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEAST:MOST",
+        help="So many engines at least and at most, as the work demands: 1:8.",
+    ),
+]
 Daemon = Annotated[
     bool,
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
@@ -103,6 +119,8 @@ def start(
     journal: JournalPath = None,
     unfinished_tasks_max: UnfinishedTasks = 4_000_000,
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
+    limit: Limits = None,
+    adaptive: Adaptive = None,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -124,7 +142,7 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        options = StartOptions(*cluster, *durable, *limits)
+        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive)
         if not daemon:
             run(options, Console(highlight=False))
             return
@@ -207,6 +225,30 @@ def engines(
         from headway.cli.steer import engines as run
 
         run(cluster, action, subject, json)
+
+
+@app.command()
+def limits(
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TAG=LIMIT", help="db=4, api=10/s (/min, /h), web=4,10/s, or db=none."
+        ),
+    ] = None,
+    cluster: ClusterOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the limits of tags, how many tasks hold them, and how many wait; or change some first.
+
+    \b
+    Example:
+        headway limits
+        headway limits db=4 api=10/s
+    """
+    with ends_in_words(_GOES_ON, EXIT_USAGE):
+        from headway.cli.steer import limits as run
+
+        run(cluster, changes or [], json)
 
 
 @app.command()

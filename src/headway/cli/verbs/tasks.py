@@ -49,6 +49,18 @@ RunTimeout = Annotated[
     float | None, typer.Option(min=0, metavar="SECONDS", help="How long one run may take.")
 ]
 Priority = Annotated[int, typer.Option(metavar="N", help="Higher goes first.")]
+Share = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Take turns with others, as a task of this share."),
+]
+Weight = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Take turns with others, so many tasks a turn."),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A tag whose limits hold for it; again for more."),
+]
 Resources = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=AMOUNT", help="What it takes of its engine; again for more."),
@@ -92,6 +104,9 @@ def submit(
     timeout: QueueTimeout = None,
     run_timeout: RunTimeout = None,
     priority: Priority = 0,
+    share: Share = None,
+    weight: Weight = None,
+    tag: Tags = None,
     resources: Resources = None,
     cwd: Cwd = None,
     env: Env = None,
@@ -132,6 +147,9 @@ def submit(
                 "timeout": timeout,
                 "run_timeout": run_timeout,
                 "priority": priority,
+                "share": share,
+                "weight": weight,
+                "tags": tag or None,
             },
         )
         run(cluster, wish, json)
