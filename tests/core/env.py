@@ -95,10 +95,13 @@ class Env:
         return out
 
     def told_again(self, end: Deliver) -> bool:
-        """Whether this end may be told twice: its value was missed."""
+        """Whether this end may be told twice: its value was missed, or it was tried again."""
         record = self.scheduler.tasks.get(end.task)
         is_lost = end.problem is not None and end.problem.kind == problems.KIND_VALUE_LOST
-        return is_lost or (record is not None and record.lineage is not None)
+        if record is None or record.lineage is None:
+            return is_lost
+        is_again = record.state is TaskState.SUCCEEDED or record.lineage.reruns > 0
+        return is_lost or is_again
 
     def quiet(self) -> None:
         """Asked again, the scheduler has nothing to add, and every invariant holds."""

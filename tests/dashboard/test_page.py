@@ -203,3 +203,37 @@ def test_the_page_can_be_used_by_keyboard_and_read_as_tables(browser, dashboard:
         assert table.locator("tbody tr:not(:has(th[scope=row]))").count() == 0
     expect(page.get_by_role("table", name="How busy engines were in this window")).to_be_visible()
     window.close(dashboard)
+
+
+def test_a_page_that_is_hidden_lets_go_of_the_stream_and_takes_it_up_again(
+    browser, dashboard: Dashboard, flow
+):
+    window = Window(browser, dashboard, viewport=DESK)
+    page = window.page
+    hide = (
+        "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true});"
+        " document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    page.clock.install()
+    page.evaluate(hide, True)
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#connection")).to_have_text("not looked at")
+    page.evaluate(hide, False)
+    expect(page.locator("#connection")).to_have_text("live")
+    window.close(dashboard)
+
+
+def test_a_digit_leads_to_a_view_and_a_slash_to_the_search(browser, dashboard: Dashboard, flow):
+    window = Window(browser, dashboard, viewport=DESK)
+    page = window.page
+    page.keyboard.press("4")
+    expect(page.locator("#graph h2")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("4")
+    expect(page.locator("#search")).to_have_value("4")
+    page.locator("#task-table tbody a").first.press("Enter")
+    expect(page.locator("#task h2")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#tasks h2")).to_be_visible()
+    window.close(dashboard)

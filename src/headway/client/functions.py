@@ -236,7 +236,8 @@ class FunctionCache:
         # Looked at before it is pickled: what changes in between is seen the next time.
         is_stable, checks = _checks_of(function)
         digest, data = payload.dump_function(function)
-        pickled = Function(digest, data)
+        name = payload.name_of(function).encode(errors="replace").decode()
+        pickled = Function(digest, data, name)
         if is_stable:
             key = id(function)
             entries = self._entries

@@ -259,9 +259,20 @@ class Link:
             self.shutdown = m.Shutdown(keep_tasks)
         self._wake()
 
-    def order(self, what: str, engine: EngineId | None = None, count: int = 0) -> Any:
-        """Say what is to be done with engines (see the message Order); raises as `ask` does."""
-        return self._ask(what, lambda put: self.session.order(what, engine, count, put), ANSWER_S)
+    def order(
+        self,
+        what: str,
+        engine: EngineId | None = None,
+        count: int = 0,
+        task: TaskId | None = None,
+    ) -> Any:
+        """Say what is to be done with engines or a task (see the message Order); raises as `ask`
+        does."""
+
+        def put_it(put: Callable[[m.Answer], None]) -> int:
+            return self.session.order(what, engine, count, put, task)
+
+        return self._ask(what, put_it, ANSWER_S)
 
     def ask(
         self,

@@ -48,16 +48,19 @@ TASK_BYTES = 48
 RESUMED_TASKS_MAX = 20_000
 #: At most what the id of a node takes on the wire.
 _NODE_BYTES = 9
+#: Of the name of a function no more travels.
+_NAME_CHARS_MAX = 80
 
 
 class Function:
-    """A pickled function, by its digest."""
+    """A pickled function, by its digest; `name` is what people call it."""
 
-    __slots__ = ("digest", "payload")
+    __slots__ = ("digest", "name", "payload")
 
-    def __init__(self, digest: bytes, payload: bytes) -> None:
+    def __init__(self, digest: bytes, payload: bytes, name: str = "") -> None:
         self.digest = digest
         self.payload = payload
+        self.name = name
 
     def __repr__(self) -> str:
         return f"<Function {self.digest.hex()[:8]} {len(self.payload)} bytes>"
@@ -274,9 +277,10 @@ class Session(Generic[F]):
         engine: EngineId | None,
         count: int,
         answered: Callable[[m.Answer], None],
+        task: TaskId | None = None,
     ) -> int:
         """Say what is to be done with engines: see the message Order; else as `ask`."""
-        return self._put(m.Order(self._question + 1, what, engine, count), answered)
+        return self._put(m.Order(self._question + 1, what, engine, count, task), answered)
 
     def _put(self, message: m.Ask | m.Order, answered: Callable[[m.Answer], None]) -> int:
         self._question = message.number
@@ -546,6 +550,7 @@ class _BatchWriter:
         self.tasks: list[TaskSpec] = []
         self.functions: list[bytes] = []
         self.new_functions: dict[bytes, bytes] = {}
+        self.function_names: dict[bytes, str] = {}
         self.released: list[TaskId] = []
         self.keep: list[Any] = []
         #: What its nodes count in the window; and what its new functions weigh beside that.
@@ -562,6 +567,7 @@ class _BatchWriter:
                 del known[digest]  # it moves to the end: named just now
             else:
                 self.new_functions[digest] = function.payload
+                self.function_names[digest] = function.name[:_NAME_CHARS_MAX]
                 self._function_bytes += len(function.payload)
             known[digest] = None
         spec.function = index
@@ -585,7 +591,13 @@ class _BatchWriter:
             if len(spec.payload) > inline_bytes_max:  # type: ignore[arg-type]
                 spec.payload = place(spec.payload)  # type: ignore[arg-type]
         return m.Submit(
-            number, self.functions, self.groups, self.tasks, new_functions, self.released
+            number,
+            self.functions,
+            self.groups,
+            self.tasks,
+            new_functions,
+            self.released,
+            self.function_names,
         )
 
     @property

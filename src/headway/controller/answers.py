@@ -13,6 +13,7 @@ from headway.core.events import EngineId, TaskId, format_engine_id, format_task_
 from headway.core.explain import explain, explain_all
 from headway.core.listing import TaskQuery, group_row, list_tasks, task_row
 from headway.core.scheduler import Scheduler
+from headway.core.states import TaskState
 from headway.wire import messages as m
 
 Body = dict[str, Any] | list[dict[str, Any]]
@@ -43,6 +44,11 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
     elif question.what == "group":
         group = scheduler.groups.get(question.node)
         body = group_row(group) if group is not None else {}
+    elif question.what == "raised":
+        task = scheduler.tasks.get(question.node)
+        is_raised = task is not None and task.state is TaskState.FAILED
+        payload = task.result if task is not None and is_raised else None
+        body = {"payload": payload if isinstance(payload, bytes) else b""}
     elif question.what == "task":
         body = _task(scheduler, question.node)
     else:

@@ -80,6 +80,7 @@ EVENTS: tuple[type, ...] = (
     ev.EnginesExpected,
     ev.CancelAsked,
     ev.ValueMissed,
+    ev.RetryAsked,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
 _EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [

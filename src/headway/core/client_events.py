@@ -227,7 +227,7 @@ class ClientEvents:
         if client is None:
             self._life.counters.invalid += 1
         else:
-            self._life.functions.declare(client, event.functions)
+            self._life.functions.declare(client, event.functions, event.names)
 
     def _on_functions_dropped(self, event: ev.FunctionsDropped, now: float, out: Commands) -> None:
         client = self._life.clients.get(event.client)

@@ -37,7 +37,7 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
             text += f"\nbefore that: {in_a_row(task.crashes)}"
         if task.lineage is not None and task.lineage.reruns and task.state not in FINAL_STATES:
             times = plural(task.lineage.reruns, "time")
-            text += f"\nit had succeeded, and its value was lost {times}: it is made again"
+            text += f"\nit had ended before, and was put back {times}"
         return text
     group = scheduler.groups.get(node_id)
     if group is not None:
