@@ -29,7 +29,7 @@ class Observer:
     def look(self) -> ob.Observed:
         self.ask()
         self.kit.turn(self._wait_s)
-        answer = self.client.hear(m.Answer)
+        answer = self.client.hear(m.Answer, also=[m.Output])
         assert not answer.error
         assert answer.number == self._asked
         seen = msgspec.convert(answer.body, ob.Observed)
@@ -224,7 +224,7 @@ def test_what_engines_print_is_told_while_somebody_looks_cut_and_counted(kit: Ki
 
 def test_an_observer_is_told_what_an_engine_has_beside_what_it_runs(kit: Kit):
     client, engine, observer = kit.client(), kit.engine(), Observer(kit)
-    tasks = client.submit(3)
+    tasks = client.submit(2)
     engine.hear(m.Assigned)
     (row,) = observer.look().engines
     assert row.task == tasks[0]

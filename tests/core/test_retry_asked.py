@@ -37,7 +37,7 @@ def test_a_failed_task_runs_again_with_fresh_retries_and_is_told_again(env):
 
     retry(env, task)
     assert (env.state(task), env.task(task).attempt) == (TaskState.ASSIGNED, 3)
-    assert "put back 1 time" in explain(env.scheduler, task, env.now)
+    assert "had failed, and somebody asked" in explain(env.scheduler, task, env.now)
     env.fail(task)
     assert env.state(task) is TaskState.ASSIGNED  # the budget is whole again
     env.finish(task)

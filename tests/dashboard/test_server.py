@@ -14,7 +14,8 @@ import headway
 from tests.dashboard.conftest import DEADLINE_S, Dashboard, wait_until
 
 PATHS = [
-    "/", "/api/stream", "/api/graph", "/api/task/1-1", "/api/engine/e0", "/static/app.js", "/nowhere",
+    "/", "/api/stream", "/api/graph", "/api/task/1-1", "/api/engine/e0", "/static/app.js",
+    "/nowhere",
 ]  # fmt: skip
 
 

@@ -48,8 +48,6 @@ TASK_BYTES = 48
 RESUMED_TASKS_MAX = 20_000
 #: At most what the id of a node takes on the wire.
 _NODE_BYTES = 9
-#: Of the name of a function no more travels.
-_NAME_CHARS_MAX = 80
 
 
 class Function:
@@ -567,7 +565,7 @@ class _BatchWriter:
                 del known[digest]  # it moves to the end: named just now
             else:
                 self.new_functions[digest] = function.payload
-                self.function_names[digest] = function.name[:_NAME_CHARS_MAX]
+                self.function_names[digest] = function.name
                 self._function_bytes += len(function.payload)
             known[digest] = None
         spec.function = index
@@ -590,15 +588,8 @@ class _BatchWriter:
         for spec in self.tasks:
             if len(spec.payload) > inline_bytes_max:  # type: ignore[arg-type]
                 spec.payload = place(spec.payload)  # type: ignore[arg-type]
-        return m.Submit(
-            number,
-            self.functions,
-            self.groups,
-            self.tasks,
-            new_functions,
-            self.released,
-            self.function_names,
-        )
+        told = (new_functions, self.released, self.function_names)
+        return m.Submit(number, self.functions, self.groups, self.tasks, *told)
 
     @property
     def large(self) -> Sequence[Buffer]:

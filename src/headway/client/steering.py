@@ -68,10 +68,3 @@ def retry_task(client: Client, node: TaskId) -> str:
         HeadwayError: it can't, and why.
     """
     return str(client._link.order("retry", task=node)["text"])
-
-
-def raised_by(client: Client, node: TaskId) -> bytes:
-    """What a task raised, as its engine packed it: see wire.payload.read_exception; b"" if it
-    raised nothing, or nobody knows."""
-    body = client._link.ask("raised", node)
-    return bytes(body["payload"])

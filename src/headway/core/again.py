@@ -161,6 +161,8 @@ class Again:
         if task.state is SUCCEEDED:
             life.move(task, Cause.VALUE_LOST)
             life.counters.recomputed += 1
+            assert task.lineage is not None
+            task.lineage.reruns += 1
         else:
             life.move(task, Cause.RETRY_ASKED)
             life.counters.retried += 1
@@ -174,8 +176,6 @@ class Again:
         task.engine = None
         task.conditions = []
         life.queue_again(task, now)
-        assert task.lineage is not None
-        task.lineage.reruns += 1
         nodes = list(inputs_of(task))
         if nodes:
             condition = Condition(task, len(nodes), ON_SUCCESS, open=len(nodes), upstreams=nodes)
@@ -213,7 +213,7 @@ def _is_lost(task: Task, names: Collection[str]) -> bool:
 
 
 def why_no_retry(task: Task) -> str:
-    """Why `task` can't be asked to run again, in words; "" if it can, as far as its own record says:
+    """Why `task` can't be asked to run again, in words; "" if it can, as far as its record says:
     an input may be gone for good."""
     state = task.state.name.lower().replace("_", " ")
     if task.state not in FINAL_STATES:

@@ -95,7 +95,8 @@ def _check_holds(s: Scheduler) -> None:
 
 
 def _runs_again(node: Task | Group) -> bool:
-    return isinstance(node, Task) and node.lineage is not None and node.lineage.reruns > 0
+    # Only what has ended once has a lineage.
+    return isinstance(node, Task) and node.lineage is not None
 
 
 def _check_stored(s: Scheduler) -> None:

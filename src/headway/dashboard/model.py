@@ -235,9 +235,7 @@ class Model:
                 format_task_id(each): labels.get(each, "") for each in [*has, *known.row.prefetched]
             },
             "memory": list(known.memory),
-            "runs": [
-                [*_run(run), labels.get(run.task, "")] for run in islice(newest, _PAGE_RUNS)
-            ],
+            "runs": [[*_run(run), labels.get(run.task, "")] for run in islice(newest, _PAGE_RUNS)],
             "lines": self._printed(lambda line: line.engine == engine),
             "lines_more": self._lines_more,
         }

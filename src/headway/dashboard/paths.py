@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from headway.core.events import TaskId, format_task_id
@@ -126,7 +127,7 @@ class Graph:
         for task, _ in path:
             self._labels[label_of(self._tasks[task])].critical += 1
         steps = [label_of(self._tasks[task]) for task, _ in path]
-        on_path = set(zip(steps, steps[1:], strict=False))
+        on_path = set(pairwise(steps))
         edges = self._edges()
         size = {label: sum(known.states) for label, known in self._labels.items()}
         # What is on the path is shown, however few there are of it.
@@ -151,9 +152,7 @@ class Graph:
 
     def _edges(self) -> dict[tuple[str, str], int]:
         counts: dict[tuple[str, str], int] = {}
-        by_label = {
-            group: self._count_labels(members) for group, members in self._members.items()
-        }
+        by_label = {group: self._count_labels(members) for group, members in self._members.items()}
         for row in self._tasks.values():
             target = label_of(row)
             for upstream in row.upstreams:

@@ -1,7 +1,7 @@
 """The dashboard's web server: one page, a stream of what changes, and a few questions.
 
-Rule 1: whoever has the token may see every task, cancel and retry it, and steer engines; nobody else
-sees anything.
+Rule 1: whoever has the token may see every task, cancel and retry it, and steer engines, and nobody
+else sees anything.
 The token is in the address that is printed; the first request with it sets a cookie, and leads on
 to an address without it. What changes something needs a header that no form of another site sends.
 Rule 2: the page asks no other host for anything, and its policy (CSP) forbids it to.
@@ -34,12 +34,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headway import errors
 from headway.client.client import Client
-from headway.client.observing import cancel_task
-from headway.client.steering import raised_by, retry_task, steer_engine
+from headway.client.observing import cancel_task, traceback_of
+from headway.client.steering import retry_task, steer_engine
 from headway.core.events import EngineId, TaskId, parse_task_id
 from headway.dashboard.feed import Feed
 from headway.dashboard.model import Model
-from headway.wire.payload import read_exception
 
 #: How often a page's stream looks whether there is something new; and says that it lives.
 _LOOK_S = 0.1
@@ -196,25 +195,18 @@ class Pages:
     async def _graph(self, request: Request) -> Response:
         return _json(await run_in_threadpool(self._feed.graph))
 
-
-
     async def _task(self, request: Request) -> Response:
         name = request.path_params["task"]
         try:
             task = parse_task_id(name)
             row = await run_in_threadpool(self._feed.task, task) or {"id": name}
             row["explain"] = await run_in_threadpool(self._client.explain, name)
-            row["traceback"] = await run_in_threadpool(self._traceback, task)
+            row["traceback"] = await run_in_threadpool(traceback_of, self._client, task)
         except ValueError as error:
             return _json({"error": str(error)}, 404)
         except errors.HeadwayError as error:
             row["explain"] = f"The controller can't be asked: {error}"
         return _json(row)
-
-    def _traceback(self, task: TaskId) -> str:
-        """Of what `task` raised, as text; "" if nothing is known of it. Nothing is unpickled."""
-        raised = raised_by(self._client, task)
-        return read_exception(raised).traceback_text if raised else ""
 
     async def _engine(self, request: Request) -> Response:
         try:
