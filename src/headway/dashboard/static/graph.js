@@ -88,8 +88,9 @@ function levels(graph) {
   return level;
 }
 
-const tip = (id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8,
-  markerHeight: 8, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" }));
+const tip = (id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 10,
+  markerHeight: 10, markerUnits: "userSpaceOnUse", orient: "auto" },
+  svg("path", { d: "M0 0L8 4L0 8z" }));
 
 function picture(graph) {
   const level = levels(graph);
