@@ -150,7 +150,7 @@ def test_tasks_are_searched_filtered_explained_and_cancelled(
     page.get_by_label("Search").fill("LONG <b>")
     expect(rows).to_have_count(1)  # text, not HTML
     expect(rows).to_contain_text("long <b>run</b>")
-    rows.locator("a").click()
+    rows.locator("th a").click()
     expect(page.locator("#task-title")).to_contain_text("long <b>run</b>")
     expect(page.locator("#explain")).to_contain_text("runs on e")
     page.screenshot(path=shots / "task-desk.png", full_page=True)
@@ -236,4 +236,25 @@ def test_a_digit_leads_to_a_view_and_a_slash_to_the_search(browser, dashboard: D
     expect(page.locator("#task h2")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#tasks h2")).to_be_visible()
+    window.close(dashboard)
+
+
+def test_a_failed_task_is_retried_and_an_engine_looked_at_with_a_click(
+    browser, dashboard: Dashboard, flow, shots: Path
+):
+    window = Window(browser, dashboard, viewport=DESK)
+    page = window.page
+    failed = flow[49]
+    page.goto(f"http://{dashboard.host}/#task/{failed.id}")
+    expect(page.locator("#traceback")).to_contain_text("ValueError: no grain for 49")
+    rows = page.locator("#attempts tbody tr")
+    expect(rows).to_have_count(1)
+    page.get_by_role("button", name="Retry this task").click()
+    expect(page.locator("#task-told")).to_contain_text("runs again, as attempt 2")
+    expect(rows).to_have_count(2)  # and it raised again
+    rows.last.locator("a").click()
+    expect(page.locator("#engine-title")).to_contain_text("Engine e")
+    expect(page.locator("#has tbody tr").or_(page.locator("#has-more")).first).to_be_visible()
+    expect(page.get_by_role("button", name="Drain")).to_be_enabled()
+    page.screenshot(path=shots / "engine-desk.png", full_page=True)
     window.close(dashboard)
