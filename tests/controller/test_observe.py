@@ -253,6 +253,15 @@ def test_a_task_that_is_to_be_tried_again_runs_again_or_it_is_said_why_not(kit: 
         )
     )
     client.hear(m.Results)
+
+    def raised(number: int, task: int) -> bytes:
+        steerer.say(m.Ask(number, "raised", task))
+        kit.settle()
+        return steerer.hear(m.Answer).body["payload"]
+
+    assert (raised(11, fails), raised(12, fine), raised(13, 12345)) == (b"pickled", b"", b"")
+    kit.controller.scheduler.tasks[fails].result = b"x" * (1 << 21)
+    assert raised(14, fails) == b""
     assert "attempt 2" in order(2, fails).body["text"]
     again = engine.hear(m.Assigned)
     assert [(each.task, each.attempt) for each in again.tasks] == [(fails, 2)]

@@ -26,7 +26,7 @@ STAGES = {"fetch": 800, "clean": 800, "join": 300, "train": 99}
 
 
 def step(stage: str, number: int, *needed: object) -> int:
-    time.sleep(random.Random(number).random() * 0.004)
+    time.sleep(random.Random(number).random() * 0.003)
     if number % 97 == 96:
         print(f"{stage} {number}: the record has no header")
         raise ValueError(f"{stage} {number}: no header")
@@ -83,6 +83,8 @@ def test_a_flow_of_two_thousand_tasks_with_failures_and_a_killed_engine(
         for size, window in windows.items():
             page = window.page
             for view, where in views.items():
+                if size == "dark" and view not in ("graph", "tasks"):
+                    continue
                 page.evaluate("where => { location.hash = where; }", where)
                 section = where[1:].partition("/")[0]
                 expect(page.locator(f"#{section} h2")).to_be_visible()

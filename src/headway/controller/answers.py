@@ -16,6 +16,9 @@ from headway.core.scheduler import Scheduler
 from headway.core.states import TaskState
 from headway.wire import messages as m
 
+#: Who looks at a failed task asks again and again: no more than this travels each time.
+_RAISED_BYTES_MAX = 1 << 20
+
 Body = dict[str, Any] | list[dict[str, Any]]
 
 
@@ -45,10 +48,7 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
         group = scheduler.groups.get(question.node)
         body = group_row(group) if group is not None else {}
     elif question.what == "raised":
-        task = scheduler.tasks.get(question.node)
-        is_raised = task is not None and task.state is TaskState.FAILED
-        payload = task.result if task is not None and is_raised else None
-        body = {"payload": payload if isinstance(payload, bytes) else b""}
+        body = {"payload": _raised(scheduler, question.node)}
     elif question.what == "task":
         body = _task(scheduler, question.node)
     else:
@@ -95,6 +95,15 @@ def _tasks(scheduler: Scheduler, query: TaskQuery, now: float) -> dict[str, Any]
         "total": listing.total,
         "is_cut": listing.is_cut,
     }
+
+
+def _raised(scheduler: Scheduler, node: TaskId) -> bytes:
+    """What a task raised, as its engine packed it; b"" if it is not there, or is very large."""
+    task = scheduler.tasks.get(node)
+    payload = task.result if task is not None and task.state is TaskState.FAILED else None
+    if not isinstance(payload, bytes) or len(payload) > _RAISED_BYTES_MAX:
+        return b""
+    return payload
 
 
 def _task(scheduler: Scheduler, node: TaskId) -> dict[str, Any]:

@@ -29,7 +29,7 @@ export async function draw(id) {
   const resources = Object.entries(engine.resources).map(([name, amount]) => `${name} ${amount}`);
   figures($("engine-facts"), [
     ["State", isHere ? engine.state : "gone"],
-    ["Load", `${engine.load} of ${engine.limit ?? "any"}`],
+    ["Load", isHere ? `${engine.load} of ${engine.limit ?? "any"}` : "–"],
     ["Done", count(engine.done)],
     ["Memory", bytes(engine.rss_bytes)],
     ["Host", engine.host],
