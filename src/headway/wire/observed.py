@@ -32,8 +32,8 @@ TASKS_MAX = 2_000
 RUNS_MAX = 2_000
 ENGINES_MAX = 1_000
 LINES_MAX = 200
-#: So many rows may be told at once after a time of quiet, and so many a second for ever: a row
-#: costs some 5 µs here and as much at the observer, so that a busy cluster pays 1 % for one.
+#: So many rows may be told at once after a time of quiet, and so many a second for ever: each costs
+#: the controller, the observer and the page a little, and all three are taken from the tasks.
 TASKS_AT_ONCE = 5_000
 TASKS_A_SECOND = 400.0
 RUNS_AT_ONCE = 5_000
