@@ -62,6 +62,7 @@ class Env:
         #: What the latest step led to, and each end that was ever told to a client.
         self.said: list[Command] = []
         self.delivered: dict[TaskId, Deliver] = {}
+        self.retried: set[TaskId] = set()
         self._clients = 0
         self._engines = 0
         self._sequences: dict[ClientId, int] = {}
@@ -73,6 +74,8 @@ class Env:
         """Let events happen as one batch, and the scheduler place; returns what it wants done."""
         out: list[Command] = []
         for event in events:
+            if isinstance(event, ev.RetryAsked):
+                self.retried.add(event.task)
             self.scheduler.handle(event, self.now, out)
         return self._done(out)
 
@@ -95,10 +98,17 @@ class Env:
         return out
 
     def told_again(self, end: Deliver) -> bool:
-        """Whether this end may be told twice: its value was missed."""
+        """Whether this end may be told twice: its value was missed, or it was tried again."""
         record = self.scheduler.tasks.get(end.task)
         is_lost = end.problem is not None and end.problem.kind == problems.KIND_VALUE_LOST
-        return is_lost or (record is not None and record.lineage is not None)
+        if record is None or record.lineage is None:
+            return is_lost
+        is_again = (
+            record.state is TaskState.SUCCEEDED
+            or record.lineage.reruns > 0
+            or end.task in self.retried
+        )
+        return is_lost or is_again
 
     def quiet(self) -> None:
         """Asked again, the scheduler has nothing to add, and every invariant holds."""

@@ -31,7 +31,7 @@ from headway.core.problems import KIND_IMPOSSIBLE, KIND_TIMEOUT
 from headway.core.records import Engine, Task
 from headway.core.scheduler import Scheduler
 from headway.core.snapshot import dump, pack
-from headway.core.states import FINAL_STATES, TaskState
+from headway.core.states import FINAL_STATES, RETRIABLE_STATES, TaskState
 
 SCHEMES = ["leastload", "lru", "twobin", "weighted", "plainrandom", "tests.core.tales:moody"]
 HWMS: list[int | str] = [1, 3, 0, "auto"]
@@ -134,6 +134,7 @@ class Tale:
             (1, self._declare_or_drop),
             (1, self._late),
             (2, self._miss),
+            (2, self._retry),
             (1, self._abandon),
             (2, self._limit),
             (1, self._remember),
@@ -395,6 +396,11 @@ class Tale:
             return None
         name = ev.value_name(task.id, task.attempt - self._rng.choice([0, 0, 1]))
         return ev.ValueMissed(ev.client_of(task.id), task.id, name)
+
+    def _retry(self) -> ev.Event | None:
+        """Somebody wants another try, of what may have one or may not."""
+        task = self._pick(self._tasks(*RETRIABLE_STATES, TaskState.SUCCEEDED))
+        return task and ev.RetryAsked(task.id)
 
     def _abandon(self) -> ev.Event | None:
         task = self._pick([t for t in self.live.tasks.values() if t.state not in FINAL_STATES])

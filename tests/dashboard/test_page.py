@@ -150,7 +150,7 @@ def test_tasks_are_searched_filtered_explained_and_cancelled(
     page.get_by_label("Search").fill("LONG <b>")
     expect(rows).to_have_count(1)  # text, not HTML
     expect(rows).to_contain_text("long <b>run</b>")
-    rows.locator("a").click()
+    rows.locator("th a").click()
     expect(page.locator("#task-title")).to_contain_text("long <b>run</b>")
     expect(page.locator("#explain")).to_contain_text("runs on e")
     page.screenshot(path=shots / "task-desk.png", full_page=True)
@@ -207,4 +207,59 @@ def test_the_page_can_be_used_by_keyboard_and_read_as_tables(browser, dashboard:
         assert table.locator("thead th:not([scope=col])").count() == 0
         assert table.locator("tbody tr:not(:has(th[scope=row]))").count() == 0
     expect(page.get_by_role("table", name="How busy engines were in this window")).to_be_visible()
+    window.close(dashboard)
+
+
+def test_a_page_that_is_hidden_lets_go_of_the_stream_and_takes_it_up_again(
+    browser, dashboard: Dashboard, flow
+):
+    window = Window(browser, dashboard, viewport=DESK)
+    page = window.page
+    hide = (
+        "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true});"
+        " document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    page.clock.install()
+    page.evaluate(hide, True)
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#connection")).to_have_text("not looked at")
+    page.evaluate(hide, False)
+    expect(page.locator("#connection")).to_have_text("live")
+    window.close(dashboard)
+
+
+def test_a_digit_leads_to_a_view_and_a_slash_to_the_search(browser, dashboard: Dashboard, flow):
+    window = Window(browser, dashboard, viewport=DESK)
+    page = window.page
+    page.keyboard.press("4")
+    expect(page.locator("#graph h2")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("4")
+    expect(page.locator("#search")).to_have_value("4")
+    page.locator("#task-table tbody a").first.press("Enter")
+    expect(page.locator("#task h2")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#tasks h2")).to_be_visible()
+    window.close(dashboard)
+
+
+def test_a_failed_task_is_retried_and_an_engine_looked_at_with_a_click(
+    browser, dashboard: Dashboard, flow, shots: Path
+):
+    window = Window(browser, dashboard, viewport=DESK)
+    page = window.page
+    failed = flow[49]
+    page.goto(f"http://{dashboard.host}/#task/{failed.id}")
+    expect(page.locator("#traceback")).to_contain_text("ValueError: no grain for 49")
+    rows = page.locator("#attempts tbody tr")
+    expect(rows).to_have_count(1)
+    page.get_by_role("button", name="Retry this task").click()
+    expect(page.locator("#task-told")).to_contain_text("runs again, as attempt 2")
+    expect(rows).to_have_count(2)  # and it raised again
+    rows.last.locator("a").click()
+    expect(page.locator("#engine-title")).to_contain_text("Engine e")
+    expect(page.locator("#has tbody tr").or_(page.locator("#has-more")).first).to_be_visible()
+    expect(page.get_by_role("button", name="Drain")).to_be_enabled()
+    page.screenshot(path=shots / "engine-desk.png", full_page=True)
     window.close(dashboard)

@@ -13,7 +13,10 @@ import pytest
 import headway
 from tests.dashboard.conftest import DEADLINE_S, Dashboard, wait_until
 
-PATHS = ["/", "/api/stream", "/api/graph", "/api/task/1-1", "/static/app.js", "/nowhere"]
+PATHS = [
+    "/", "/api/stream", "/api/graph", "/api/task/1-1", "/api/engine/e0", "/static/app.js",
+    "/nowhere",
+]  # fmt: skip
 
 
 def no(value: int) -> None:
@@ -48,7 +51,8 @@ def test_the_printed_address_sets_a_cookie_and_leads_to_one_without_the_token(
 def test_no_page_or_script_names_another_host(dashboard: Dashboard):
     _, _, page = dashboard.ask("/")
     assets = [part.split('"')[0] for part in page.decode().split('"/static/')[1:]]
-    scripts = ["graph.js", "overview.js", "store.js", "tasks.js", "timeline.js", "words.js"]
+    views = ["engine.js", "graph.js", "overview.js", "tasks.js", "timeline.js"]
+    scripts = [*views, "store.js", "words.js"]
     for name in {*assets, *scripts}:
         status, headers, body = dashboard.ask(f"/static/{name}")
         assert status == 200, name
@@ -147,3 +151,77 @@ def test_when_the_cluster_has_gone_the_dashboard_says_so_and_shows_what_it_saw()
     everything = next(dashboard.news())
     assert [task["label"] for task in everything["tasks"]] == ["seen"]
     dashboard.close()
+
+
+def fail_until(path: str) -> str:
+    print(f"looks for {path}")
+    if not os.path.exists(path):
+        raise FileNotFoundError(path)
+    return "found"
+
+
+def test_a_failed_task_shows_its_traceback_and_output_and_is_retried_with_the_key(
+    dashboard: Dashboard, client: headway.Client, tmp_path
+):
+    news = dashboard.news()
+    next(news)
+    path = tmp_path / "it"
+    fails = client.submit(fail_until, str(path))
+    assert isinstance(fails.exception(DEADLINE_S), FileNotFoundError)
+
+    def shown() -> dict:
+        return json.loads(dashboard.ask(f"/api/task/{fails.id}")[2])
+
+    wait_until(lambda: shown().get("lines"), "what it printed")
+    task = shown()
+    assert (task["state"], task["label"]) == ("failed", "fail_until")
+    assert task["lines"][0][1:] == ["stdout", f"looks for {path}\n"]
+    assert "in fail_until" in task["traceback"]
+    assert task["traceback"].endswith(f"FileNotFoundError: {path}")
+
+    retry, headers = f"/api/task/{fails.id}/retry", {"Cookie": dashboard.cookie, "X-Headway": "1"}
+    assert dashboard.ask(retry, "POST")[0] == 403
+    path.write_text("here")
+    status, _, body = dashboard.ask(retry, "POST", headers)
+    assert status == 200
+    assert "attempt 2" in json.loads(body)["text"]
+    wait_until(lambda: shown()["state"] == "succeeded", "the second attempt")
+    assert isinstance(fails.exception(), FileNotFoundError)  # a future keeps what it was told
+    later = client.options(after=[fails]).submit(abs, -3)
+    assert later.result(DEADLINE_S) == 3
+    status, _, body = dashboard.ask(retry, "POST", headers)
+    assert status == 409
+    assert "only what failed" in json.loads(body)["error"]
+    news.close()
+
+
+def test_an_engine_is_shown_drained_restarted_and_stopped_with_the_key():
+    name = f"dashboard-engines-{os.getpid()}"
+    with headway.Client(engines=2, name=name) as client:
+        client.wait_for_engines(2)
+        other = Dashboard(name)
+        news = other.news()
+        next(news)
+        headers = {"Cookie": other.cookie, "X-Headway": "1"}
+        sleeper = client.options(label="sleeper", targets=[1]).submit(time.sleep, 600)
+
+        def shown(engine: str) -> dict:
+            return json.loads(other.ask(f"/api/engine/{engine}")[2])
+
+        wait_until(lambda: shown("e1").get("task") == sleeper.id, "the task to be on its engine")
+        assert shown("e1")["labels"][sleeper.id] == "sleeper"
+        sleeper.cancel()
+        assert other.ask("/api/engine/e0/drain", "POST")[0] == 403
+        assert other.ask("/api/engine/e0/explode", "POST", headers)[0] == 404
+        assert other.ask("/api/engine/nobody")[0] == 404
+        assert other.ask("/api/engine/e77")[0] == 404
+        assert other.ask("/api/engine/e77/drain", "POST", headers)[0] == 409
+        assert other.ask("/api/engine/e0/drain", "POST", headers)[0] == 200
+        wait_until(lambda: shown("e0")["state"] == "draining", "the engine to drain")
+        assert other.ask("/api/engine/e0/restart", "POST", headers)[0] == 200
+        wait_until(lambda: shown("e0").get("gone_s"), "the old engine to go")
+        wait_until(lambda: shown("e2").get("state") == "ready", "the new engine to come")
+        assert other.ask("/api/engine/e2/stop", "POST", headers)[0] == 200
+        wait_until(lambda: shown("e2").get("gone_s"), "the engine to stop")
+        news.close()
+        other.close()

@@ -6,6 +6,7 @@ What this file must not know: what is served.
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import sys
 
@@ -14,6 +15,9 @@ import typer
 from headway.client.client import Client
 from headway.errors import HeadwayError
 from headway.wire.endpoint import find_connection_file
+
+#: How much the dashboard gives way: a nicer process is given what others leave.
+_NICE = 10
 
 
 def run(cluster: str | None, host: str, port: int, use_token: bool) -> None:
@@ -33,6 +37,8 @@ def run(cluster: str | None, host: str, port: int, use_token: bool) -> None:
             "pip install 'headway[dashboard]'"
         ) from None
     path = find_connection_file(cluster)
+    # Whoever looks on takes no time from those who work.
+    os.nice(_NICE)
     # Its own end of the process: then the client says goodbye on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with Client(path, output=False) as client:

@@ -61,6 +61,9 @@ _ENTRIES_MAX = 4_096
 #: One thing to look at again: read(container, key) must still be `value`.
 _Check = tuple[Callable[[Any, Any], Any], Any, Any, Any]
 
+#: Of the name of a function no more travels.
+_NAME_CHARS_MAX = 80
+
 _MISSING = object()
 
 
@@ -236,7 +239,8 @@ class FunctionCache:
         # Looked at before it is pickled: what changes in between is seen the next time.
         is_stable, checks = _checks_of(function)
         digest, data = payload.dump_function(function)
-        pickled = Function(digest, data)
+        name = payload.name_of(function)[:_NAME_CHARS_MAX].encode(errors="replace").decode()
+        pickled = Function(digest, data, name)
         if is_stable:
             key = id(function)
             entries = self._entries

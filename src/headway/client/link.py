@@ -266,6 +266,7 @@ class Link:
         count: int = 0,
         limit: tuple[str, str] = ("", ""),
         scale: tuple[int, float] = (0, 0.0),
+        task: TaskId | None = None,
     ) -> Any:
         """Say what is to be done with the cluster (see the message Order); raises as `ask` does.
 
@@ -275,7 +276,11 @@ class Link:
                 how many idle seconds one is given back.
         """
         order = self.session.order
-        return self._ask(what, lambda put: order(what, engine, count, put, limit, scale), ANSWER_S)
+
+        def put_it(put: Callable[[m.Answer], None]) -> int:
+            return order(what, engine, count, put, limit, scale, task)
+
+        return self._ask(what, put_it, ANSWER_S)
 
     def ask(
         self,

@@ -12,6 +12,7 @@ import msgspec
 from headway.core.events import TaskId
 from headway.errors import ProtocolError
 from headway.wire.observed import Observed
+from headway.wire.payload import read_exception
 
 if TYPE_CHECKING:
     from headway.client.client import Client
@@ -29,6 +30,17 @@ def observe(client: Client) -> Observed:
         return msgspec.convert(body, Observed)
     except msgspec.ValidationError as error:
         raise ProtocolError(f"the controller answered an observer with {error}") from None
+
+
+def traceback_of(client: Client, task: TaskId) -> str:
+    """The traceback of what `task` raised, as text; "" if it raised nothing, or nobody knows. What
+    was pickled stays so.
+
+    Raises:
+        HeadwayError: the controller could not be asked.
+    """
+    raised = bytes(client._link.ask("raised", task)["payload"])
+    return read_exception(raised).traceback_text if raised else ""
 
 
 def cancel_task(client: Client, task: TaskId) -> None:

@@ -51,13 +51,14 @@ _NODE_BYTES = 9
 
 
 class Function:
-    """A pickled function, by its digest."""
+    """A pickled function, by its digest; `name` is what people call it."""
 
-    __slots__ = ("digest", "payload")
+    __slots__ = ("digest", "name", "payload")
 
-    def __init__(self, digest: bytes, payload: bytes) -> None:
+    def __init__(self, digest: bytes, payload: bytes, name: str = "") -> None:
         self.digest = digest
         self.payload = payload
+        self.name = name
 
     def __repr__(self) -> str:
         return f"<Function {self.digest.hex()[:8]} {len(self.payload)} bytes>"
@@ -276,9 +277,11 @@ class Session(Generic[F]):
         answered: Callable[[m.Answer], None],
         limit: tuple[str, str] = ("", ""),
         scale: tuple[int, float] = (0, 0.0),
+        task: TaskId | None = None,
     ) -> int:
         """Say what is to be done with the cluster: see the message Order; else as `ask`."""
-        return self._put(m.Order(self._question + 1, what, engine, count, *limit, *scale), answered)
+        number = self._question + 1
+        return self._put(m.Order(number, what, engine, count, *limit, *scale, task), answered)
 
     def _put(self, message: m.Ask | m.Order, answered: Callable[[m.Answer], None]) -> int:
         self._question = message.number
@@ -548,6 +551,7 @@ class _BatchWriter:
         self.tasks: list[TaskSpec] = []
         self.functions: list[bytes] = []
         self.new_functions: dict[bytes, bytes] = {}
+        self.function_names: dict[bytes, str] = {}
         self.released: list[TaskId] = []
         self.keep: list[Any] = []
         #: What its nodes count in the window; and what its new functions weigh beside that.
@@ -564,6 +568,7 @@ class _BatchWriter:
                 del known[digest]  # it moves to the end: named just now
             else:
                 self.new_functions[digest] = function.payload
+                self.function_names[digest] = function.name
                 self._function_bytes += len(function.payload)
             known[digest] = None
         spec.function = index
@@ -586,9 +591,8 @@ class _BatchWriter:
         for spec in self.tasks:
             if len(spec.payload) > inline_bytes_max:  # type: ignore[arg-type]
                 spec.payload = place(spec.payload)  # type: ignore[arg-type]
-        return m.Submit(
-            number, self.functions, self.groups, self.tasks, new_functions, self.released
-        )
+        told = (new_functions, self.released, self.function_names)
+        return m.Submit(number, self.functions, self.groups, self.tasks, *told)
 
     @property
     def large(self) -> Sequence[Buffer]:

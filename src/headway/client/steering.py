@@ -56,3 +56,15 @@ def stop_cluster(client: Client, keep_tasks: bool, timeout_s: float) -> None:
     refusal = client._link.refusal
     if refusal is not None and refusal.kind == KIND_START:
         raise errors.HeadwayError(refusal.text)
+
+
+def retry_task(client: Client, node: TaskId) -> str:
+    """Have a task that failed run again; what was begun, in words.
+
+    It keeps its id and begins with fresh budgets. Its client was told that it failed, and a future
+    keeps what it was told; what depended on it stays as it ended.
+
+    Raises:
+        HeadwayError: it can't, and why.
+    """
+    return str(client._link.order("retry", task=node)["text"])

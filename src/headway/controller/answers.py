@@ -13,7 +13,11 @@ from headway.core.events import EngineId, TaskId, format_engine_id, format_task_
 from headway.core.explain import explain, explain_all
 from headway.core.listing import TaskQuery, group_row, list_tasks, task_row
 from headway.core.scheduler import Scheduler
+from headway.core.states import TaskState
 from headway.wire import messages as m
+
+#: Who looks at a failed task asks again and again: no more than this travels each time.
+_RAISED_BYTES_MAX = 1 << 20
 
 Body = dict[str, Any] | list[dict[str, Any]]
 
@@ -46,6 +50,8 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
     elif question.what == "group":
         group = scheduler.groups.get(question.node)
         body = group_row(group) if group is not None else {}
+    elif question.what == "raised":
+        body = {"payload": _raised(scheduler, question.node)}
     elif question.what == "task":
         body = _task(scheduler, question.node)
     else:
@@ -92,6 +98,15 @@ def _tasks(scheduler: Scheduler, query: TaskQuery, now: float) -> dict[str, Any]
         "total": listing.total,
         "is_cut": listing.is_cut,
     }
+
+
+def _raised(scheduler: Scheduler, node: TaskId) -> bytes:
+    """What a task raised, as its engine packed it; b"" if it is not there, or is very large."""
+    task = scheduler.tasks.get(node)
+    payload = task.result if task is not None and task.state is TaskState.FAILED else None
+    if not isinstance(payload, bytes) or len(payload) > _RAISED_BYTES_MAX:
+        return b""
+    return payload
 
 
 def _task(scheduler: Scheduler, node: TaskId) -> dict[str, Any]:

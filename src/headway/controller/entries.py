@@ -81,6 +81,7 @@ EVENTS: tuple[type, ...] = (
     ev.CancelAsked,
     ev.ValueMissed,
     ev.LimitSet,
+    ev.RetryAsked,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
 _EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [

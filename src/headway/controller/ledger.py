@@ -193,7 +193,8 @@ class Ledger:
         handle = self.scheduler.handle
         if batch.new_functions:
             functions: Any = batch.new_functions  # the codec has put the payloads in place
-            handle(ev.FunctionsDeclared(number, functions), now, out)
+            names = batch.function_names
+            handle(ev.FunctionsDeclared(number, functions, names), now, out)
         counters = self.scheduler.counters
         ignored = counters.invalid + counters.duplicates
         handle(ev.Submitted(number, batch.functions, batch.groups, batch.tasks), now, out)

@@ -438,6 +438,8 @@ class Controller:
         if isinstance(peer, EnginePeer):
             engine = peer
         number = engine.number if engine is not None else None
+        if self._observers:
+            self._observers.printed(number, message.lines)
         by_client: dict[ClientId, list[m.Printed]] = {}
         for line in message.lines:
             said = m.Printed(line.task, line.stream, line.text, number)

@@ -1,4 +1,5 @@
-"""What people want done with a cluster: more engines, fewer, others; other limits.
+"""What people want done with a cluster: more engines, fewer, others; other limits; failed tasks
+put back.
 
 Of engines it is said to the nannies, who start and stop; what comes of it is told as always, by
 engines that join and leave. A drain and a limit are the scheduler's.
@@ -13,8 +14,10 @@ from headway.controller.outbox import Outbox
 from headway.controller.peers import EnginePeer, NannyPeer, Peers
 from headway.controller.scaling import Scaling
 from headway.core import events as ev
-from headway.core.events import EngineId, format_engine_id
+from headway.core.again import why_no_retry
+from headway.core.events import EngineId, TaskId, format_engine_id, format_task_id
 from headway.core.limits import LIMITS_MAX, check_tag, parse_limit
+from headway.core.states import RETRIABLE_STATES
 from headway.wire import messages as m
 
 
@@ -42,6 +45,8 @@ class Orders:
                 text = f"from now on {order.least} to {order.count} engines"
             elif order.what == "limit":
                 text = self._limit(order.tag, order.limit, now)
+            elif order.what == "retry":
+                text = self._retry(order.task, now)
             else:
                 raise LookupError(f"no such order: {order.what!r}")
         except (LookupError, ValueError) as error:
@@ -112,3 +117,18 @@ class Orders:
         message = m.StopEngine(peer.hello.token, f"was {what} by request", restart)
         self._outbox.say(nanny, message)
         return f"{name} is {what}: what it runs is repeated elsewhere, where it may be"
+
+    def _retry(self, node: TaskId | None, now: float) -> str:
+        tasks = self._books.scheduler.tasks
+        task = tasks.get(node) if node is not None else None
+        if node is None or task is None:
+            name = format_task_id(node) if node is not None else "(no task)"
+            raise LookupError(f"no task {name} is known: it was forgotten, or never submitted")
+        why = why_no_retry(task)
+        if not why:
+            self._books.tell(ev.RetryAsked(node), now)
+            # An input that is gone for good shows when it is looked for.
+            why = "the value of an input is gone for good" if task.state in RETRIABLE_STATES else ""
+        if why:
+            raise LookupError(f"task {format_task_id(node)} can't be tried again: {why}")
+        return f"task {format_task_id(node)} runs again, as attempt {task.attempt + 1}"

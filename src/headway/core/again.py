@@ -1,4 +1,6 @@
-"""What happens when a stored value is lost: its task runs again, and who needs it waits.
+"""Tasks that have ended and run again: for a stored value that is lost, or since somebody asked.
+
+When a value is lost its task runs again, and who needs it waits.
 
 Nobody looks for losses: an engine that can't read an input says so (INPUT_LOST), or a client
 that can't read a result (ValueMissed). Then the task that made the value, if it may be repeated,
@@ -6,6 +8,10 @@ goes back from SUCCEEDED to WAITING; with it those whose values it needs and tha
 meanwhile, and theirs: a walk with a list. Who reported it waits for it by its data condition, which
 counts the upstream as open again. Others that count it as ended are left alone: as conditions on
 order they are met, and if they need the value, they will report it in their turn, once each.
+
+Who asks that a failed task runs again (RetryAsked) has it put back the same way, with fresh
+budgets.
+What depended on it has heard of its first end, and stays as that left it.
 
 What this file must not know: files, and why a value can't be read.
 """
@@ -24,7 +30,7 @@ from headway.core.life import Commands, Life, delivery
 from headway.core.lineage import inputs_of, is_kept
 from headway.core.problems import Problem
 from headway.core.records import Condition, Task
-from headway.core.states import FINAL_STATES, Cause, TaskState
+from headway.core.states import FINAL_STATES, RETRIABLE_STATES, Cause, TaskState
 
 SUCCEEDED = TaskState.SUCCEEDED
 
@@ -36,6 +42,7 @@ class Again:
         self._life = life
         self.handlers: dict[type, Callable[[Any, float, Commands], None]] = {
             ev.ValueMissed: self._on_value_missed,
+            ev.RetryAsked: self._on_retry_asked,
         }
 
     def _on_value_missed(self, event: ev.ValueMissed, now: float, out: Commands) -> None:
@@ -52,6 +59,16 @@ class Again:
                 out.append(Deliver(task.client, task.id, TaskState.LOST, None, task.engine, why))
         else:
             out.append(delivery(task))
+
+    def _on_retry_asked(self, event: ev.RetryAsked, now: float, out: Commands) -> None:
+        """A task that failed is put back, with what it needs that is not there any more."""
+        life = self._life
+        task = life.tasks.get(event.task)
+        if task is None or why_no_retry(task):
+            life.counters.invalid += 1
+            return
+        if self._run_again([task], now, out) is not None:
+            life.counters.invalid += 1  # an input is gone for good: it stays as it ended
 
     def on_input_lost(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:
         """An engine can't read some inputs of `task`, which did not begin."""
@@ -135,21 +152,30 @@ class Again:
             return "its arguments were not kept, for too much was (lineage_bytes_max)"
         assert task.lineage is not None
         reruns_max = self._life.config.reruns_max
-        if task.lineage.reruns >= reruns_max:
+        if task.lineage.reruns >= reruns_max and task.state is SUCCEEDED:
             return f"it was run again {words.plural(reruns_max, 'time')} already"
         return ""
 
     def _reopen(self, task: Task, now: float, out: Commands) -> None:
         life = self._life
-        life.move(task, Cause.VALUE_LOST)
+        if task.state is SUCCEEDED:
+            life.move(task, Cause.VALUE_LOST)
+            life.counters.recomputed += 1
+            assert task.lineage is not None
+            task.lineage.reruns += 1
+        else:
+            life.move(task, Cause.RETRY_ASKED)
+            life.counters.retried += 1
+            # Its attempts are counted on: an outcome of an older one is stale.
+            task.problem = task.result = task.crashes = task.excluded = None
+            task.failures = 0
+            task.cancelled = False
+        life.kept.pop(task.id, None)  # it is kept again when it has ended again
         life.count_unfinished(task)
-        life.counters.recomputed += 1
         life.stored.drop(task, out)
         task.engine = None
         task.conditions = []
         life.queue_again(task, now)
-        assert task.lineage is not None
-        task.lineage.reruns += 1
         nodes = list(inputs_of(task))
         if nodes:
             condition = Condition(task, len(nodes), ON_SUCCESS, open=len(nodes), upstreams=nodes)
@@ -184,3 +210,21 @@ def _is_lost(task: Task, names: Collection[str]) -> bool:
     """Whether the value of `task` is one of those, or was dropped."""
     value = task.result
     return value is None or (isinstance(value, StoredValue) and value.name in names)
+
+
+def why_no_retry(task: Task) -> str:
+    """Why `task` can't be asked to run again, in words; "" if it can, as far as its record says:
+    an input may be gone for good."""
+    state = task.state.name.lower().replace("_", " ")
+    if task.state not in FINAL_STATES:
+        return f"it has not ended: it is {state}"
+    if task.state not in RETRIABLE_STATES:
+        return f"it is {state}, and only what failed, was lost or timed out may be tried again"
+    if task.options.at_most_once:
+        return "it may run once at most"
+    if not is_kept(task):
+        return (
+            "its arguments were let go of: it timed out in the queue, or follows other tasks, or "
+            "very much was kept already (lineage_bytes_max)"
+        )
+    return ""

@@ -228,7 +228,7 @@ class ClientEvents:
         if client is None:
             self._life.counters.invalid += 1
         else:
-            self._life.functions.declare(client, event.functions)
+            self._life.functions.declare(client, event.functions, event.names)
 
     def _on_limit_set(self, event: ev.LimitSet, now: float, out: Commands) -> None:
         limits = self._life.limits

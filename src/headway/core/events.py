@@ -287,6 +287,8 @@ class FunctionsDeclared(Struct):
 
     client: ClientId
     functions: dict[bytes, Payload]
+    #: What people call them, as far as it was said.
+    names: dict[bytes, str] = {}
 
 
 class FunctionsDropped(Struct):
@@ -314,6 +316,14 @@ class CancelAsked(Struct):
     tasks: list[TaskId]
     queued_only: bool = False
     downstream: bool = False
+
+
+class RetryAsked(Struct):
+    """Somebody wants a task that failed, was lost or timed out to run again, under its id and with
+    fresh budgets. Its client hears of its second end as it did of the first; what depended on it
+    counts the first alone."""
+
+    task: TaskId
 
 
 class ValueMissed(Struct):
@@ -468,6 +478,7 @@ Event = (
     | Released
     | CancelAsked
     | ValueMissed
+    | RetryAsked
     | EngineJoined
     | EngineLeft
     | EngineDraining

@@ -37,9 +37,12 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
         if task.crashes and task.state not in (TaskState.LOST, TaskState.SUCCEEDED):
             # The text of one that is lost has them; of one that succeeded nobody needs them.
             text += f"\nbefore that: {in_a_row(task.crashes)}"
-        if task.lineage is not None and task.lineage.reruns and task.state not in FINAL_STATES:
-            times = plural(task.lineage.reruns, "time")
-            text += f"\nit had succeeded, and its value was lost {times}: it is made again"
+        if task.lineage is not None and task.state not in FINAL_STATES:
+            if task.lineage.reruns:
+                times = plural(task.lineage.reruns, "time")
+                text += f"\nit had succeeded, and its value was lost {times}: it is made again"
+            else:
+                text += "\nit had failed, and somebody asked that it is tried again"
         return text
     group = scheduler.groups.get(node_id)
     if group is not None:

@@ -8,10 +8,14 @@ more of them than it keeps declared.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from headway.core.commands import Command, DropFunction
 from headway.core.events import Payload
 from headway.core.records import Client, Function, Task
+
+#: Of the name of a function no more is kept.
+NAME_CHARS_MAX = 80
 
 
 class Functions:
@@ -34,12 +38,19 @@ class Functions:
         """`function` is known again, from a snapshot."""
         self._functions[function.digest] = function
 
-    def declare(self, client: Client, functions: Mapping[bytes, Payload]) -> None:
-        """`client` sent these, and may name them."""
+    def declare(
+        self,
+        client: Client,
+        functions: Mapping[bytes, Payload],
+        names: Mapping[bytes, str] = MappingProxyType({}),
+    ) -> None:
+        """`client` sent these, and may name them; `names` is what people call them."""
         for digest, payload in functions.items():
             function = self._functions.get(digest)
             if function is None:
                 function = self._functions[digest] = Function(digest, payload, set())
+            if not function.name:
+                function.name = names.get(digest, "")[:NAME_CHARS_MAX]
             function.declared_by.add(client.id)
             client.functions.add(digest)
 

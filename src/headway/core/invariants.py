@@ -15,7 +15,7 @@ from headway.core.graph import is_final
 from headway.core.lineage import inputs_of, is_held, is_kept
 from headway.core.ready import ROUNDING
 from headway.core.records import Group, Task
-from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, TaskState
+from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, RETRIABLE_STATES, TaskState
 from headway.core.timers import Timer
 from headway.errors import InvariantViolation
 
@@ -96,7 +96,8 @@ def _check_holds(s: Scheduler) -> None:
 
 
 def _runs_again(node: Task | Group) -> bool:
-    return isinstance(node, Task) and node.lineage is not None and node.lineage.reruns > 0
+    # Only what has ended once has a lineage.
+    return isinstance(node, Task) and node.lineage is not None
 
 
 def _check_stored(s: Scheduler) -> None:
@@ -110,7 +111,8 @@ def _check_stored(s: Scheduler) -> None:
     _require(s.lineages.bytes == kept_bytes, f"{kept_bytes} bytes kept, not {s.lineages.bytes}")
     holds: Counter[int] = Counter()
     for task in kept:
-        _require(task.state is TaskState.SUCCEEDED, f"{task!r} is kept to run again")
+        may_again = task.state is TaskState.SUCCEEDED or task.state in RETRIABLE_STATES
+        _require(may_again, f"{task!r} is kept to run again")
         holds.update(node.id for node in inputs_of(task))
     for task in s.tasks.values():
         held = task.lineage.holds if task.lineage is not None else 0

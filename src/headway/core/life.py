@@ -37,7 +37,13 @@ from headway.core.ready import Lanes
 from headway.core.recall import Recalls
 from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
-from headway.core.states import TRANSITIONS, Cause, TaskState
+from headway.core.states import (
+    ON_ENGINE_STATES,
+    RETRIABLE_STATES,
+    TRANSITIONS,
+    Cause,
+    TaskState,
+)
 from headway.core.statistics import Counters
 from headway.core.stored import StoredValues
 from headway.core.timers import Timer, Timers
@@ -56,6 +62,14 @@ _NONE_WAIT: list[Condition | Group] = []
 def delivery(task: Task) -> Deliver:
     """What its client is told of the end of `task`."""
     return Deliver(task.client, task.id, task.state, task.result, task.engine, task.problem)
+
+
+def _may_be_retried(task: Task, was: TaskState) -> bool:
+    """Whether `task`, which has ended, and `was` in that state before, may be asked to run again.
+
+    It had been placed, so its conditions were met. One that follows others would need them to know
+    where it may run: it lets go of them."""
+    return was in ON_ENGINE_STATES and task.state in RETRIABLE_STATES and task.follow is None
 
 
 class Life:
@@ -251,6 +265,8 @@ class Life:
         if type(payload) is StoredValue:
             self.stored.put(task)
             keeps = self.lineages.keep(task)
+        elif problem is not None and _may_be_retried(task, state):
+            keeps = self.lineages.keep_failed(task)
         if task.conditions is not None:
             self._let_go(task, task.conditions, out)
         if not keeps:

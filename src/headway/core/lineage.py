@@ -1,4 +1,5 @@
-"""What is kept of tasks that have succeeded, so that they can be run again if their value is lost.
+"""What is kept of tasks that have ended, so that they can be run again: for a lost value, or since
+they failed and somebody wants another try (RetryAsked).
 
 A task whose result is in a store keeps its function and arguments, and holds the records of its
 inputs, whose values may be dropped meanwhile: those are made again first (again.py). So what
@@ -18,6 +19,8 @@ from headway.core.records import Lineage, Task
 
 #: What a record takes beside its payloads.
 _RECORD_BYTES = 500
+#: Of the bound, this part is for tasks that failed.
+_FAILED_SHARE = 4
 
 
 def inputs_of(task: Task) -> Iterator[Task]:
@@ -41,13 +44,21 @@ class Lineages:
 
         Its inputs are held from now on.
         """
+        return self._keep(task, self._bytes_max)
+
+    def keep_failed(self, task: Task) -> bool:
+        """The same for one that failed, which people may want to try again: as long as not much
+        is kept, so that failures never stand in the way of a value that is lost."""
+        return self._keep(task, self._bytes_max // _FAILED_SHARE)
+
+    def _keep(self, task: Task, bytes_max: int) -> bool:
         if task.options.at_most_once:
             return False
         kept_bytes = _RECORD_BYTES + len(task.payload)
         for node in inputs_of(task):
             if isinstance(node.result, Payload):
                 kept_bytes += len(node.result)  # it stays for this task alone, perhaps
-        if self.bytes + kept_bytes > self._bytes_max:
+        if self.bytes + kept_bytes > bytes_max:
             return False
         lineage = _of(task)
         lineage.kept_bytes = kept_bytes

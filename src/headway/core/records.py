@@ -37,6 +37,8 @@ class Function:
     payload: Payload
     declared_by: set[ClientId]
     users: int = 0
+    #: As its client called it, for people; "" if it did not say.
+    name: str = ""
 
 
 @dataclass(slots=True)

@@ -111,7 +111,7 @@ class Restorer:
         self._s.clients[row.id] = Client(row.id, last_node=row.last_node, keeps=row.keeps)
 
     def _on_function(self, row: rows.FunctionRow) -> None:
-        function = Function(row.digest, row.payload, set(row.declared_by), row.users)
+        function = Function(row.digest, row.payload, set(row.declared_by), row.users, row.name)
         self._functions.append(function)
         self._s.functions.put_back(function)
         for client in row.declared_by:

@@ -59,6 +59,7 @@ class FunctionRow(Struct, array_like=True, frozen=True, tag=2):
     payload: Payload
     declared_by: list[ClientId]
     users: int
+    name: str = ""
 
 
 class EngineRow(Struct, array_like=True, frozen=True, tag=3):

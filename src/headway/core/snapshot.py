@@ -106,7 +106,9 @@ def _rows(s: Scheduler) -> Iterator[_Sized]:
         yield rows.ClientRow(client.id, client.last_node, client.keeps), _ROW_BYTES
     for function in s.functions:
         declared_by = sorted(function.declared_by)
-        row = rows.FunctionRow(function.digest, function.payload, declared_by, function.users)
+        row = rows.FunctionRow(
+            function.digest, function.payload, declared_by, function.users, function.name
+        )
         yield row, _ROW_BYTES + len(function.payload)
     yield from _tag_rows(s)
     yield from _engine_rows(s)

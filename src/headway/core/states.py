@@ -54,6 +54,7 @@ class Cause(IntEnum):
     RAN_LATE = 16
     VALUE_LOST = 17
     INPUT_LOST = 18
+    RETRY_ASKED = 19
 
 
 S = TaskState
@@ -82,6 +83,7 @@ CAUSE_MEANINGS: dict[Cause, str] = {
     C.BACKOFF_OVER: "the backoff before its next attempt has passed",
     C.RAN_LATE: "its engine was given up, but then reported that the latest attempt returned",
     C.VALUE_LOST: "its stored value is lost, somebody needs it, and it may be repeated",
+    C.RETRY_ASKED: "it had failed, and somebody asked that it runs again",
     C.INPUT_LOST: "the value of an upstream is lost: the task waits until that has run again",
 }
 
@@ -119,18 +121,20 @@ TRANSITIONS: dict[TaskState, dict[Cause, TaskState]] = {
     S.ASSIGNED: {C.STARTED: S.RUNNING, C.NO_ENGINE_LEFT: S.IMPOSSIBLE, **_FROM_ENGINE},
     S.RUNNING: dict(_FROM_ENGINE),
     S.SUCCEEDED: {C.VALUE_LOST: S.WAITING},
-    S.FAILED: {},
+    S.FAILED: {C.RETRY_ASKED: S.WAITING},
     S.IMPOSSIBLE: {},
-    S.TIMED_OUT: {},
+    S.TIMED_OUT: {C.RETRY_ASKED: S.WAITING},
     S.CANCELLED: {},
-    S.LOST: {},
+    S.LOST: {C.RETRY_ASKED: S.WAITING},
 }
 
 #: States in which a task has ended: the only way out of any is to be run again.
 FINAL_STATES: frozenset[TaskState] = frozenset(
-    s for s, row in TRANSITIONS.items() if not row.keys() - {C.VALUE_LOST}
+    s for s, row in TRANSITIONS.items() if not row.keys() - {C.VALUE_LOST, C.RETRY_ASKED}
 )
 ON_ENGINE_STATES: frozenset[TaskState] = frozenset({S.ASSIGNED, S.RUNNING})
+#: Final states from which somebody may ask for another try: it had begun, or had waited in vain.
+RETRIABLE_STATES: frozenset[TaskState] = frozenset({S.FAILED, S.TIMED_OUT, S.LOST})
 
 
 def diagram() -> str:

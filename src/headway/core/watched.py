@@ -27,7 +27,8 @@ LABEL_CHARS_MAX = 80
 class TaskRow(Struct, array_like=True, frozen=True):
     """One task as it was at one moment, for people: no payload, no result.
 
-    `function` is the beginning of its function's digest, "" once the task has ended. `upstreams`
+    `function` is its function's name, or the beginning of its digest where its client told none; ""
+    once the task has ended and let go of it. `upstreams`
     are tasks and groups that it waits or waited for, `groups` those that it is a member of: some
     of them, where there are many. `since_s` is when this stretch began, by the scheduler's clock.
     """
@@ -55,7 +56,7 @@ def row_of(task: Task) -> TaskRow:
         id=task.id,
         state=task.state,
         label=task.options.label[:LABEL_CHARS_MAX],
-        function=task.function.digest.hex()[:8] if task.function is not None else "",
+        function=_function_name(task),
         engine=task.engine,
         attempt=task.attempt,
         client=task.client,
@@ -63,6 +64,13 @@ def row_of(task: Task) -> TaskRow:
         upstreams=upstreams,
         groups=[edge.id for edge in edges if isinstance(edge, Group)],
     )
+
+
+def _function_name(task: Task) -> str:
+    function = task.function
+    if function is None:
+        return ""
+    return function.name or f"function {function.digest.hex()[:8]}"
 
 
 #: By a state's number, whether it is final: looked up for each change, so no set of enums.
@@ -77,7 +85,8 @@ class Watcher:
     """
 
     def __init__(self, tasks_max: int) -> None:
-        self._tasks_max = tasks_max
+        #: May be changed: how much there is room for until it is taken from.
+        self.tasks_max = tasks_max
         # By task, so that the last change counts. One that has ended is kept as a row: its record
         # may be forgotten, and would keep its result in memory.
         self._changed: dict[TaskId, Task | TaskRow] = {}
@@ -92,7 +101,7 @@ class Watcher:
         if is_final:
             self.ended[state] += 1
         changed = self._changed
-        if len(changed) >= self._tasks_max and task.id not in changed:
+        if len(changed) >= self.tasks_max and task.id not in changed:
             self._passed_over += 1
         else:
             changed[task.id] = row_of(task) if is_final else task

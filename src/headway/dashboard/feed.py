@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from headway import errors
 from headway.client.client import Client
 from headway.client.observing import observe
-from headway.core.events import TaskId
+from headway.core.events import EngineId, TaskId
 from headway.dashboard.model import Model, Row
 
 #: After a question that was not answered, the next is put so much later.
@@ -77,6 +77,11 @@ class Feed:
         """See Model.task."""
         with self._changed:
             return self._model.task(task)
+
+    def engine(self, engine: EngineId) -> Row | None:
+        """See Model.engine."""
+        with self._changed:
+            return self._model.engine(engine)
 
     def _run(self) -> None:
         while self._wait_for_viewers():

@@ -1,8 +1,9 @@
 """What the dashboard knows: a fold of what an observer is told, bounded.
 
 Rule 1: pure. The same answers lead to the same model; it reads no clock and sends nothing.
-Rule 2: bounded. The tasks that changed last are kept, the runs that ended last, some minutes of
-throughput: a cluster that runs for a year fills no memory.
+Rule 2: bounded. The tasks that changed last are kept, the runs that ended last, the lines printed
+last, some minutes of throughput and memory, and the engines that left last: a cluster that runs
+for a year fills no memory.
 
 Everything that changes carries the number of the fold that changed it, so that each viewer is
 given what is newer than what it has, however slow it is, and nothing is kept for any of them.
@@ -13,27 +14,45 @@ What this file must not know: sockets, pages, and who looks.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from headway.core.events import RAN, TaskId, format_engine_id, format_task_id
+from headway.core.events import RAN, EngineId, TaskId, format_engine_id, format_task_id
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.watched import TaskRow
-from headway.wire.observed import EngineRow, Observed, Run
+from headway.dashboard.paths import STATE_NAMES, Graph, label_of
+from headway.wire.observed import EngineRow, Line, Observed, Run
 
-#: The newest tasks and runs that are kept, and points of throughput, one for each fold: at four
-#: a second that is five minutes.
+#: The newest tasks, runs and lines that are kept, and points of throughput, one for each fold: at
+#: four a second that is five minutes.
 TASKS_MAX = 10_000
 RUNS_MAX = 10_000
+LINES_MAX = 5_000
 HISTORY_MAX = 1_200
-#: Edges that the graph shows; and what stands for tasks without a label.
-EDGES_MAX = 500
-GROUPS_MAX = 200
-_NO_LABEL = "(no label)"
+#: Points of the memory of one engine, so many seconds apart at least; engines that have left.
+MEMORY_MAX = 150
+_MEMORY_EVERY_S = 2.0
+_GONE_MAX = 100
+#: Runs and lines on the page of one engine or task.
+_PAGE_RUNS = 100
+_PAGE_LINES = 100
 
-STATE_NAMES = [state.name.lower() for state in TaskState]
 _LIVE = [state for state in TaskState if state not in FINAL_STATES]
 
 Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of an engine beside its row."""
+
+    row: EngineRow
+    #: The memory that it took: when, and bytes.
+    memory: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=MEMORY_MAX))
+    #: When it was seen to be here no more.
+    gone_s: float | None = None
 
 
 class Model:
@@ -48,35 +67,38 @@ class Model:
         #: The number of the last fold; each of what follows carries that in which it changed.
         self.version = 0
         self._tasks: OrderedDict[TaskId, tuple[int, TaskRow]] = OrderedDict()
+        #: How long the tasks that are kept ran, the last time.
+        self._took_s: dict[TaskId, float] = {}
         self._runs: deque[tuple[int, Run]] = deque(maxlen=runs_max)
+        self._lines: deque[Line] = deque(maxlen=LINES_MAX)
         self._history: deque[tuple[int, Row]] = deque(maxlen=HISTORY_MAX)
+        self._engines: dict[EngineId, _Known] = {}
         self._last: Observed | None = None
         #: The fold that took away tasks: who is older than that is given everything.
         self._whole_version = 0
+        #: The round in which all tasks are told, and the fold with which it began.
+        self._round = 0
+        self._round_version = 0
         #: What was seen to end, by state, by observers that were given up since.
         self._ended_before = [0] * len(TaskState)
         #: What was left out of all answers so far.
-        self._tasks_more = self._runs_more = 0
+        self._tasks_more = self._runs_more = self._lines_more = 0
+        self._graph: tuple[int, Row] = (-1, {})
 
     def fold(self, seen: Observed) -> None:
         """Take in one answer."""
         self.version += 1
         last = self._last
-        if seen.is_all and not seen.tasks_more:
-            self._drop_ended_unseen({row.id for row in seen.tasks})
+        if seen.is_first or seen.round != self._round:
+            self._round, self._round_version = seen.round, self.version
         if seen.is_first and last is not None:
             self._ended_before = self._ended(last)
-        for row in seen.tasks:
-            before = self._tasks.get(row.id)
-            if before is not None:
-                row = _with_what_was_known(row, before[1])
-            self._tasks[row.id] = (self.version, row)
-            self._tasks.move_to_end(row.id)
-        while len(self._tasks) > self._tasks_max:
-            self._tasks.popitem(last=False)
-        self._runs.extend((self.version, run) for run in seen.runs)
+        self._fold_tasks(seen)
+        self._fold_engines(seen)
+        self._lines.extend(seen.lines)
         self._tasks_more += seen.tasks_more
         self._runs_more += seen.runs_more
+        self._lines_more += seen.lines_more
         if last is not None and not seen.is_first and seen.now_s > last.now_s:
             ended = sum(seen.ended) - sum(last.ended)
             rate = max(0.0, ended / (seen.now_s - last.now_s))
@@ -84,17 +106,54 @@ class Model:
             self._history.append((self.version, point))
         self._last = seen
 
-    def _drop_ended_unseen(self, there: set[TaskId]) -> None:
-        """Forget tasks that we take for unfinished, and that are not there any more."""
+    def _fold_tasks(self, seen: Observed) -> None:
+        for row in seen.tasks:
+            before = self._tasks.get(row.id)
+            if before is not None:
+                row = _with_what_was_known(row, before[1])
+            self._tasks[row.id] = (self.version, row)
+            self._tasks.move_to_end(row.id)
+        while len(self._tasks) > self._tasks_max:
+            task, _ = self._tasks.popitem(last=False)
+            self._took_s.pop(task, None)
+        if seen.is_all and not seen.tasks_more:
+            self._drop_ended_unseen()
+        for run in seen.runs:
+            self._runs.append((self.version, run))
+            if run.task in self._tasks:
+                self._took_s[run.task] = run.run_s
+
+    def _drop_ended_unseen(self) -> None:
+        """All have been told: forget those that we take for unfinished, and that were not."""
         stale = [
             task
-            for task, (_, row) in self._tasks.items()
-            if row.state not in FINAL_STATES and task not in there
+            for task, (version, row) in self._tasks.items()
+            if version < self._round_version and row.state not in FINAL_STATES
         ]
         for task in stale:
             del self._tasks[task]
+            self._took_s.pop(task, None)
         if stale:
             self._whole_version = self.version
+
+    def _fold_engines(self, seen: Observed) -> None:
+        known = self._engines
+        for row in seen.engines:
+            engine = known.get(row.id)
+            if engine is None:
+                engine = known[row.id] = _Known(row)
+            engine.row, engine.gone_s = row, None
+            memory = engine.memory
+            if not memory or seen.wall_s - memory[-1][0] >= _MEMORY_EVERY_S:
+                memory.append((round(seen.wall_s, 2), row.rss_bytes))
+        if not seen.engines_more:  # else who is not told may be here
+            here = {row.id for row in seen.engines}
+            for number, engine in known.items():
+                if number not in here and engine.gone_s is None:
+                    engine.gone_s = seen.wall_s
+        gone = [number for number, engine in known.items() if engine.gone_s is not None]
+        for number in gone[: max(0, len(gone) - _GONE_MAX)]:
+            del known[number]
 
     def _ended(self, seen: Observed) -> list[int]:
         return [sum(pair) for pair in zip(self._ended_before, seen.ended, strict=True)]
@@ -138,55 +197,67 @@ class Model:
             "rss_bytes": sum(row.rss_bytes for row in seen.engines),
             "tasks_more": self._tasks_more,
             "runs_more": self._runs_more,
+            "gone": [
+                format_engine_id(number)
+                for number, engine in self._engines.items()
+                if engine.gone_s is not None
+            ],
         }
 
     def task(self, task: TaskId) -> Row | None:
-        """One task and its runs, for its page; None if it is not among those kept."""
+        """One task, its runs and what it printed, for its page; None if it is not among those
+        kept."""
         found = self._tasks.get(task)
         if found is None or self._last is None:
             return None
         row = _task(found[1], self._last.wall_s - self._last.now_s)
         row["runs"] = [_run(run) for _, run in self._runs if run.task == task]
+        row["lines"] = self._printed(lambda line: line.task == task)
+        row["lines_more"] = self._lines_more
         return row
 
-    def graph(self) -> Row:
-        """The graph by label: how many tasks of each are in which state, and how many edges lead
-        from one label to another."""
-        label_of = {task: _label(row) for task, (_, row) in self._tasks.items()}
-        members: dict[TaskId, dict[str, int]] = {}
-        counts: dict[str, list[int]] = {}
-        for _, row in self._tasks.values():
-            label = label_of[row.id]
-            counts.setdefault(label, [0] * len(TaskState))[row.state] += 1
-            for group in row.groups:
-                labels = members.setdefault(group, {})
-                labels[label] = labels.get(label, 0) + 1
-        edges: dict[tuple[str, str], int] = {}
-        for _, row in self._tasks.values():
-            target = label_of[row.id]
-            for upstream in row.upstreams:
-                if upstream in label_of:
-                    sources = {label_of[upstream]: 1}
-                else:
-                    sources = members.get(upstream, {})
-                for source, count in sources.items():
-                    edges[source, target] = edges.get((source, target), 0) + count
-        shown = sorted(counts, key=lambda label: (-sum(counts[label]), label))[:GROUPS_MAX]
-        kept = set(shown)
-        listed = sorted(
-            (source, target, count)
-            for (source, target), count in edges.items()
-            if source in kept and target in kept and source != target
-        )
-        return {
-            "nodes": [
-                {"label": label, "states": dict(zip(STATE_NAMES, counts[label], strict=True))}
-                for label in sorted(shown)
-            ],
-            "edges": [list(edge) for edge in listed[:EDGES_MAX]],
-            "nodes_more": len(counts) - len(shown),
-            "edges_more": max(0, len(listed) - EDGES_MAX),
+    def engine(self, engine: EngineId) -> Row | None:
+        """One engine, here or gone: what it has, ran and printed, and its memory; None if it was
+        not seen, or left long ago."""
+        known = self._engines.get(engine)
+        if known is None or self._last is None:
+            return None
+        row = _engine(known.row, self._last.wall_s - self._last.now_s)
+        labels = {task: label_of(each) for task, (_, each) in self._tasks.items()}
+        newest = (run for _, run in reversed(self._runs) if run.engine == engine)
+        has = [known.row.task] if known.row.task is not None else []
+        row |= {
+            "wall_s": self._last.wall_s,
+            "gone_s": known.gone_s,
+            "prefetched": [format_task_id(each) for each in known.row.prefetched],
+            "resources": known.row.resources,
+            "labels": {
+                format_task_id(each): labels.get(each, "") for each in [*has, *known.row.prefetched]
+            },
+            "memory": list(known.memory),
+            "runs": [[*_run(run), labels.get(run.task, "")] for run in islice(newest, _PAGE_RUNS)],
+            "lines": self._printed(lambda line: line.engine == engine),
+            "lines_more": self._lines_more,
         }
+        return row
+
+    def _printed(self, is_wanted: Callable[[Line], bool]) -> list[list[str]]:
+        """The last lines that are wanted, in order: task, stream, text."""
+        found = islice((line for line in reversed(self._lines) if is_wanted(line)), _PAGE_LINES)
+        lines = [
+            [format_task_id(line.task) if line.task else "", line.stream, line.text]
+            for line in found
+        ]
+        lines.reverse()
+        return lines
+
+    def graph(self) -> Row:
+        """The graph by label: see paths.Graph.shown. It is computed once for each fold."""
+        if self._graph[0] != self.version:
+            tasks = {task: row for task, (_, row) in self._tasks.items()}
+            now_s = self._last.now_s if self._last is not None else 0.0
+            self._graph = (self.version, Graph(tasks, self._took_s, now_s).shown())
+        return self._graph[1]
 
 
 def _with_what_was_known(row: TaskRow, before: TaskRow) -> TaskRow:
@@ -212,14 +283,10 @@ def _live(seen: Observed) -> int:
     return sum(seen.states[state] for state in _LIVE)
 
 
-def _label(row: TaskRow) -> str:
-    return row.label or (f"function {row.function}" if row.function else _NO_LABEL)
-
-
 def _task(row: TaskRow, offset_s: float) -> Row:
     return {
         "id": format_task_id(row.id),
-        "label": _label(row),
+        "label": label_of(row),
         "state": STATE_NAMES[row.state],
         "engine": format_engine_id(row.engine) if row.engine is not None else "",
         "attempt": row.attempt,

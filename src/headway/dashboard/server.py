@@ -1,6 +1,7 @@
 """The dashboard's web server: one page, a stream of what changes, and a few questions.
 
-Rule 1: whoever has the token may see every task and cancel it, and nobody else sees anything.
+Rule 1: whoever has the token may see every task, cancel and retry it, and steer engines, and nobody
+else sees anything.
 The token is in the address that is printed; the first request with it sets a cookie, and leads on
 to an address without it. What changes something needs a header that no form of another site sends.
 Rule 2: the page asks no other host for anything, and its policy (CSP) forbids it to.
@@ -33,8 +34,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headway import errors
 from headway.client.client import Client
-from headway.client.observing import cancel_task
-from headway.core.events import parse_task_id
+from headway.client.observing import cancel_task, traceback_of
+from headway.client.steering import retry_task, steer_engine
+from headway.core.events import EngineId, TaskId, parse_task_id
 from headway.dashboard.feed import Feed
 from headway.dashboard.model import Model
 
@@ -43,6 +45,8 @@ _LOOK_S = 0.1
 _ALIVE_S = 10.0
 #: Pages that may be open at once.
 _VIEWERS_MAX = 100
+#: What an engine may be told to do.
+_STEERING = ("drain", "stop", "restart")
 #: What a request that changes something must carry, whatever its value.
 OWN_HEADER = "x-headway"
 
@@ -152,6 +156,9 @@ class Pages:
                 Route("/api/explain", self._explain),
                 Route("/api/task/{task}", self._task),
                 Route("/api/task/{task}/cancel", self._cancel, methods=["POST"]),
+                Route("/api/task/{task}/retry", self._retry, methods=["POST"]),
+                Route("/api/engine/{engine}", self._engine),
+                Route("/api/engine/{engine}/{what}", self._steer, methods=["POST"]),
                 Mount("/static", StaticFiles(directory=STATIC)),
             ]
         )
@@ -199,23 +206,73 @@ class Pages:
     async def _task(self, request: Request) -> Response:
         name = request.path_params["task"]
         try:
-            row = self._feed.task(parse_task_id(name)) or {"id": name}
+            task = parse_task_id(name)
+            row = await run_in_threadpool(self._feed.task, task) or {"id": name}
             row["explain"] = await run_in_threadpool(self._client.explain, name)
+            row["traceback"] = await run_in_threadpool(traceback_of, self._client, task)
         except ValueError as error:
             return _json({"error": str(error)}, 404)
         except errors.HeadwayError as error:
             row["explain"] = f"The controller can't be asked: {error}"
         return _json(row)
 
-    async def _cancel(self, request: Request) -> Response:
+    async def _engine(self, request: Request) -> Response:
         try:
-            task = parse_task_id(request.path_params["task"])
-            await run_in_threadpool(cancel_task, self._client, task)
+            engine = _engine_id(request.path_params["engine"])
         except ValueError as error:
             return _json({"error": str(error)}, 404)
-        except errors.HeadwayError as error:
-            return _json({"error": str(error)}, 503)
-        return _json({"asked": True}, 202)
+        row = await run_in_threadpool(self._feed.engine, engine)
+        if row is None:
+            return _json({"error": "This engine was not seen, or it left long ago."}, 404)
+        return _json(row)
+
+    # --- what changes something ------------------------------------------------------------------
+
+    async def _cancel(self, request: Request) -> Response:
+        return await _carry_out(
+            lambda: self._cancelled(parse_task_id(request.path_params["task"])), 202
+        )
+
+    def _cancelled(self, task: TaskId) -> str:
+        cancel_task(self._client, task)
+        return "The controller was asked to cancel it."
+
+    async def _retry(self, request: Request) -> Response:
+        return await _carry_out(
+            lambda: retry_task(self._client, parse_task_id(request.path_params["task"]))
+        )
+
+    async def _steer(self, request: Request) -> Response:
+        what = request.path_params["what"]
+        if what not in _STEERING:
+            return _json({"error": f"an engine can't be told to {what}"}, 404)
+        return await _carry_out(
+            lambda: steer_engine(self._client, what, _engine_id(request.path_params["engine"]))
+        )
+
+
+async def _carry_out(order: Callable[[], str], status: int = 200) -> Response:
+    """What came of an order, in words."""
+    try:
+        return _json({"text": await run_in_threadpool(order)}, status)
+    except ValueError as error:
+        return _json({"error": str(error)}, 404)
+    except errors.ConnectionLost as error:
+        return _json({"error": str(error)}, 503)
+    except errors.HeadwayError as error:  # the controller says why not
+        return _json({"error": str(error)}, 409)
+
+
+def _engine_id(name: str) -> EngineId:
+    """The number of the engine that is called `name`.
+
+    Raises:
+        ValueError: it is no name of one.
+    """
+    number = name.removeprefix("e")
+    if name == number or not (number.isdecimal() and number.isascii()) or len(number) > 15:
+        raise ValueError(f"{name!r} names no engine: expected e and a number, such as e3")
+    return EngineId(int(number))
 
 
 def _json(body: Any, status: int = 200) -> Response:

@@ -29,7 +29,7 @@ from headway.core.listing import TaskQuery
 from headway.core.problems import Problem
 
 #: Raised with every change of a message or of its meaning.
-VERSION = 3
+VERSION = 4
 
 #: A client says Heard after so many messages with results, or so many bytes of them.
 HEARD_MESSAGES = 100
@@ -159,6 +159,8 @@ class Submit(Struct, tag="submit"):
     tasks: list[TaskSpec]
     new_functions: dict[bytes, Payload | int] = {}
     released: list[TaskId] = []
+    #: What people call the new functions.
+    function_names: dict[bytes, str] = {}
 
 
 class Release(Struct, tag="release", frozen=True):
@@ -214,8 +216,9 @@ class Missed(Struct, tag="missed", frozen=True):
 class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
-    `what` is one of explain, task, group, tasks, cluster, engines, statistics, observe (see
-    wire/observed.py); `node` is the task or group, where one is meant; `tasks` says which are
+    `what` is one of explain, task, raised (what a task raised, as its engine packed it), group,
+    tasks, cluster, engines, statistics, observe (see wire/observed.py); `node` is the task or
+    group, where one is meant; `tasks` says which are
     wanted. Or it is spare, and `node` the number of an engine: the client is about to kill it, and
     no task is to be charged for that.
     """
@@ -227,11 +230,12 @@ class Ask(Struct, tag="ask", frozen=True):
 
 
 class Order(Struct, tag="order", frozen=True):
-    """What is to be done with engines, answered by an Answer with the same `number`.
+    """What is to be done with engines or a task, answered by an Answer with the same `number`.
 
-    `what` is start (`count` more of them), drain, stop or restart (`engine`); scale, to have from
-    `least` to `count` of them, as the work demands, less after `idle_s`; or limit, of the tag
-    `tag` to `limit`, as people write it (core/limits.py). Questions share its
+    `what` is start (`count` more of them), drain, stop or restart (`engine`); retry (`task`, which
+    has failed: see core.events.RetryAsked); scale, to have from `least` to `count` of them, as the
+    work demands, less after `idle_s`; or limit, of the tag `tag` to `limit`, as people write it
+    (core/limits.py). Questions share its
     numbers; but one whose answer was lost is not sent again, since it would be done again.
     """
 
@@ -243,6 +247,7 @@ class Order(Struct, tag="order", frozen=True):
     limit: str = ""
     least: Annotated[int, Meta(ge=0, le=10_000)] = 0
     idle_s: Amount = 0.0
+    task: TaskId | None = None
 
 
 class Shown(Struct, tag="shown", frozen=True):

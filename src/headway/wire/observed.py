@@ -1,10 +1,13 @@
 """What an observer is told: the body of the Answer to an Ask of "observe".
 
 A question is answered when a quarter of a second has passed since the observer's last answer, so
-who asks again at once is told four times a second, and who does not read is told nothing. The
-first answer has the tasks that there are, each later one those that changed. Each is bounded.
-When more had changed than one answer takes, and it has become quieter since, the tasks that there
-are come again, so that nobody believes for ever what was true before.
+who asks again at once is told four times a second, and who does not read is told nothing. When an
+answer had to leave something out, the next comes a second later.
+
+The first answers have the tasks that there are, a slice each, and later ones those that changed.
+Each is bounded, and so is what all of them have in a second: see the figures below. When more had
+changed than they take, and it has become quieter since, the tasks that there are come again, in
+another round, so that nobody believes for ever what was true before.
 
 What this file must not know: who observes, and what for.
 """
@@ -16,20 +19,34 @@ from msgspec import Struct
 from headway.core.events import EngineId, TaskId
 from headway.core.watched import TaskRow
 
-#: An observer is answered no more often.
+#: An observer is answered no more often; and after an answer that was not whole.
 INTERVAL_S = 0.25
-#: After that all tasks are told again no more often.
+BUSY_INTERVAL_S = 1.0
+#: After a round in which all tasks were told, the next begins no earlier.
 AGAIN_S = 2.0
-#: At most so many tasks are in an answer with all, and in any other; so many runs and engines.
+#: A round has at most so many tasks, and an answer so many of them.
 ALL_TASKS_MAX = 10_000
+SLICE_MAX = 1_000
+#: Of tasks that changed, of runs, engines and lines an answer has at most so many.
 TASKS_MAX = 2_000
 RUNS_MAX = 2_000
 ENGINES_MAX = 1_000
+LINES_MAX = 200
+#: So many rows may be told at once after a time of quiet, and so many a second for ever: each costs
+#: the controller, the observer and the page a little, and all three are taken from the tasks.
+TASKS_AT_ONCE = 5_000
+TASKS_A_SECOND = 400.0
+RUNS_AT_ONCE = 5_000
+RUNS_A_SECOND = 400.0
+#: Of a line no more is told; and of what an engine has beside what it runs.
+LINE_CHARS_MAX = 500
+PREFETCHED_MAX = 10
 
 
 class EngineRow(Struct, array_like=True, frozen=True):
     """One engine at one moment. `limit` is None where it has none. `task` is what it runs, or has
-    next; `since_s` is when that began, by the scheduler's clock."""
+    next; `since_s` is when that began, by the scheduler's clock. `prefetched` are the first of
+    those that it has beside."""
 
     id: EngineId
     host: str
@@ -41,6 +58,8 @@ class EngineRow(Struct, array_like=True, frozen=True):
     rss_bytes: int
     task: TaskId | None
     since_s: float | None
+    prefetched: list[TaskId] = []
+    resources: dict[str, float] = {}
 
 
 class Run(Struct, array_like=True, frozen=True):
@@ -54,15 +73,24 @@ class Run(Struct, array_like=True, frozen=True):
     status: int
 
 
+class Line(Struct, array_like=True, frozen=True):
+    """Text that a task printed, or its engine outside of any; `stream` is stdout or stderr."""
+
+    engine: EngineId | None
+    task: TaskId | None
+    stream: str
+    text: str
+
+
 class Observed(Struct, frozen=True):
     """The cluster at one moment, and what happened since the answer before.
 
-    With `is_first` this observer is new here. With `is_all`, which is also so then, `tasks` are the
-    tasks that there are, and not only those that changed. `now_s` and `wall_s` are the same moment
-    by the scheduler's clock and by that of the wall. `states` are the tasks in memory by state,
-    `ended` those that came to each final state since this observer began. `tasks_more`,
-    `runs_more` and `engines_more` are how many were left out, for there were too many;
-    `engines_all` is how many engines there are.
+    With `is_first` this observer is new here. `round` counts the rounds in which all tasks are
+    told, and `is_all` says that the current one ends with this answer. `now_s` and `wall_s` are the
+    same moment by the scheduler's clock and by that of the wall. `states` are the tasks in memory
+    by state, `ended` those that came to each final state since this observer began. `tasks_more`,
+    `runs_more`, `lines_more` and `engines_more` are how many were left out, for there were too
+    many; `engines_all` is how many engines there are.
     """
 
     is_first: bool
@@ -82,3 +110,6 @@ class Observed(Struct, frozen=True):
     tasks_more: int
     runs: list[Run]
     runs_more: int
+    round: int = 0
+    lines: list[Line] = []
+    lines_more: int = 0

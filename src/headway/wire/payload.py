@@ -395,6 +395,18 @@ def dump_exception(error: BaseException, skip_frames: int = 0) -> tuple[bytes, E
     return _encoder.encode(payload), ErrorInfo(types, message)
 
 
+def read_exception(payload: bytes) -> ErrorPayload:
+    """The names and the traceback in what `dump_exception` wrote; no pickle is opened.
+
+    Raises:
+        ProtocolError: `payload` was not written by `dump_exception`.
+    """
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: not UTF-8
+        raise ProtocolError(f"a malformed exception of {len(payload)} bytes: {error}") from None
+
+
 def load_exception(payload: bytes) -> BaseException:
     """The exception that `dump_exception` wrote; a RemoteError where it could not be pickled.
 
@@ -403,10 +415,7 @@ def load_exception(payload: bytes) -> BaseException:
     Raises:
         ProtocolError: `payload` was not written by `dump_exception`.
     """
-    try:
-        told = _decoder.decode(payload)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: not UTF-8
-        raise ProtocolError(f"a malformed exception of {len(payload)} bytes: {error}") from None
+    told = read_exception(payload)
     raised = _unpickle_exception(told)
     # Past any `__setattr__` of the class: one that is a frozen dataclass refuses even this.
     BaseException.__setattr__(raised, "__cause__", RemoteTraceback(told.traceback_text))

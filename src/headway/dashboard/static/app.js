@@ -1,4 +1,5 @@
 // The page: which view is shown, and when it is drawn.
+import * as engine from "./engine.js";
 import * as graph from "./graph.js";
 import * as overview from "./overview.js";
 import { listen, store } from "./store.js";
@@ -6,7 +7,8 @@ import * as tasks from "./tasks.js";
 import * as timeline from "./timeline.js";
 import { $ } from "./words.js";
 
-const VIEWS = ["overview", "tasks", "task", "timeline", "graph"];
+const VIEWS = ["overview", "tasks", "task", "engine", "timeline", "graph"];
+const PARENTS = { task: "tasks", engine: "overview" }; // of which view a page is a part
 const ASK_MS = 1_000; // what the server has to be asked for is asked no more often
 
 let view = "overview";
@@ -30,7 +32,8 @@ function ask() {
   const now = performance.now();
   if (now - askedAt < ASK_MS) return;
   askedAt = now;
-  const drawn = view === "graph" ? graph.draw() : tasks.drawTask(parts[0]);
+  const drawn = view === "graph" ? graph.draw()
+    : view === "engine" ? engine.draw(parts[0]) : tasks.drawTask(parts[0]);
   drawn.catch(() => connected(false)); // the server has gone; the stream tells when it is back
 }
 
@@ -40,8 +43,8 @@ function changed() {
   requestAnimationFrame(draw);
 }
 
-function connected(is) {
-  $("connection").textContent = is ? "live" : "no connection to the dashboard";
+function connected(is, why = "no connection to the dashboard") {
+  $("connection").textContent = is ? "live" : why;
   $("connection").className = is ? "live" : "lost";
 }
 
@@ -51,9 +54,10 @@ function go() {
   view = VIEWS.includes(name) ? name : "overview";
   parts = rest;
   if (view === "tasks") tasks.filterBy(parts);
+  if (!parts.length && (view === "task" || view === "engine")) view = PARENTS[view];
   for (const each of VIEWS) $(each).hidden = each !== view;
   for (const link of document.querySelectorAll("nav a")) {
-    const is = link.hash === `#${view}` || (view === "task" && link.hash === "#tasks");
+    const is = link.hash === `#${PARENTS[view] ?? view}`;
     if (is) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -68,12 +72,28 @@ $("pause").addEventListener("click", () => {
   $("pause").textContent = isPaused ? "Paused" : "Pause";
   changed();
 });
+engine.prepare();
 graph.prepare();
 overview.prepare();
 tasks.prepare(draw);
 timeline.prepare(draw);
 window.addEventListener("hashchange", go);
 window.addEventListener("resize", changed);
-setInterval(() => view === "task" && changed(), ASK_MS); // its explanation changes with time
+// What the stream does not tell changes with time.
+setInterval(() => (view === "task" || view === "engine") && !document.hidden && changed(), ASK_MS);
 go();
 listen(changed, connected);
+
+// By keyboard: a digit leads to a view, / to the search, Escape back to the list.
+const KEYS = { 1: "#overview", 2: "#tasks", 3: "#timeline", 4: "#graph" };
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input, select, textarea")) return;
+  if (KEYS[event.key]) location.hash = KEYS[event.key];
+  else if (event.key === "Escape" && PARENTS[view]) location.hash = `#${PARENTS[view]}`;
+  else if (event.key === "/") {
+    event.preventDefault();
+    location.hash = "#tasks";
+    requestAnimationFrame(() => setTimeout(() => $("search").focus()));
+  }
+});

@@ -2,7 +2,8 @@
 // another. Boxes stand in columns by how far they are from the beginning.
 import { tasksOf } from "./overview.js";
 import { store, TASKS_MAX } from "./store.js";
-import { $, cell, count, element, fill, head, stateName } from "./words.js";
+import { $, cell, count, duration, element, fill, head, stateCell, stateName,
+  taskLink } from "./words.js";
 
 const [WIDE, HIGH, GAP_X, GAP_Y] = [190, 64, 70, 22];
 const byName = new Intl.Collator("en", { numeric: true }).compare;
@@ -15,6 +16,15 @@ export function prepare() {
   $("larger").addEventListener("click", () => scale(1.25));
   $("smaller").addEventListener("click", () => scale(0.8));
   $("fit").addEventListener("click", () => scale(0));
+  $("drawing").addEventListener("keydown", (event) => {
+    const factor = { "+": 1.25, "=": 1.25, "-": 0.8 }[event.key];
+    if (factor && !event.ctrlKey && !event.metaKey) scale(factor);
+  });
+  $("drawing").addEventListener("wheel", (event) => {
+    if (!event.ctrlKey) return; // alone it scrolls the page
+    event.preventDefault();
+    scale(event.deltaY < 0 ? 1.1 : 1 / 1.1);
+  }, { passive: false });
 }
 
 function scale(factor) {
@@ -49,6 +59,7 @@ export async function draw() {
   scale();
   if (had) $("drawing").querySelector(`a[href="${CSS.escape(had)}"]`)?.focus();
   fill($("labels"), graph.nodes.map((node) => labelRow(node, graph.edges)));
+  drawPath(graph);
   const left = [];
   if (store.tasks.size === TASKS_MAX) {
     left.push(`Of the ${count(TASKS_MAX)} tasks that changed last.`);
@@ -77,6 +88,10 @@ function levels(graph) {
   return level;
 }
 
+const tip = (id) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 10,
+  markerHeight: 10, markerUnits: "userSpaceOnUse", orient: "auto" },
+  svg("path", { d: "M0 0L8 4L0 8z" }));
+
 function picture(graph) {
   const level = levels(graph);
   const columns = [];
@@ -101,15 +116,13 @@ function picture(graph) {
     column.forEach((node, row) => place.set(node.label,
       [4 + index * (WIDE + GAP_X), top + row * (HIGH + GAP_Y)]));
   });
-  const marker = svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8,
-    markerHeight: 8, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" }));
   return svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
     role: "group", "aria-label": "The graph; the table below says the same" },
-    svg("defs", {}, marker), ...graph.edges.map((edge) => arrow(edge, passing.get(edge), place)),
+    svg("defs", {}, tip("tip"), tip("critical-tip")), ...graph.edges.map((edge) => arrow(edge, passing.get(edge), place)),
     ...graph.nodes.map((node) => box(node, place.get(node.label))));
 }
 
-function arrow([source, target, some], stops, place) {
+function arrow([source, target, some, isCritical], stops, place) {
   const [x, y] = place.get(source);
   let [fromX, fromY] = [x + WIDE, y + HIGH / 2];
   let path = `M${fromX} ${fromY}`;
@@ -121,8 +134,11 @@ function arrow([source, target, some], stops, place) {
     [fromX, fromY] = [endX, endY];
     if (each !== target) path += `H${(fromX += WIDE)}`;
   }
-  return svg("path", { class: "edge", "marker-end": "url(#tip)", d: path },
-    svg("title", {}, `${target} needs ${source}: ${count(some)} edges`));
+  const tip = isCritical ? "critical-tip" : "tip";
+  return svg("path", { class: isCritical ? "edge critical" : "edge", "marker-end": `url(#${tip})`,
+    d: path },
+    svg("title", {}, `${target} needs ${source}: ${count(some)} edges`
+      + (isCritical ? ", on the critical path" : "")));
 }
 
 function box(node, [x, y]) {
@@ -143,7 +159,8 @@ function box(node, [x, y]) {
   const second = failed ? `${count(ended)} of ${count(all)} · ${count(failed)} failed`
     : `${count(ended)} of ${count(all)}`;
   return svg("a", { href: `#tasks/label/${encodeURIComponent(node.label)}`,
-    class: failed ? "has-failed" : "", "aria-label": `${node.label}: ${said}` },
+    class: `${failed ? "has-failed" : ""} ${node.critical ? "critical" : ""}`,
+    "aria-label": `${node.label}: ${said}${node.critical ? "; on the critical path" : ""}` },
     svg("title", {}, `${node.label}: ${said}`),
     svg("rect", { class: "box", x, y, width: WIDE, height: HIGH, rx: 8 }),
     svg("text", { x: x + 10, y: y + 20 }, short),
@@ -159,5 +176,26 @@ function labelRow(node, edges) {
   const link = element("a", { href: `#tasks/label/${encodeURIComponent(node.label)}` }, node.label);
   return element("tr", {}, head(link),
     cell(count(parts.reduce((sum, [, some]) => sum + some, 0)), "number"), states,
+    cell(node.mean_s === null ? "–" : duration(node.mean_s), "number"),
     cell(needs || "–", "label"));
+}
+
+// What takes longest, step by step; and what failed, by name.
+function drawPath(graph) {
+  const longest = Math.max(1e-9, ...graph.path.map((step) => step.took_s));
+  fill($("path"), graph.path.map((step) => {
+    const bar = element("progress", { value: step.took_s / longest, max: 1, className: step.state });
+    bar.setAttribute("aria-hidden", "true");
+    return element("tr", {}, head(taskLink(step.id)), cell(step.label, "label"),
+      stateCell(step.state), cell(duration(step.took_s), "number"), cell(bar, "bar-column"));
+  }));
+  const cut = graph.path_more ? ` Its last ${count(graph.path.length)} of `
+    + `${count(graph.path.length + graph.path_more)} tasks are shown.` : "";
+  $("path-text").textContent = graph.path.length
+    ? `${duration(graph.path_s)} from end to end: no number of engines makes it shorter. What has `
+      + `not ended yet counts as the mean of its label.${cut}` : "No task was seen yet.";
+  $("failed-panel").hidden = !graph.failed.length;
+  fill($("failed"), graph.failed.map((step) => element("tr", {}, head(taskLink(step.id)),
+    cell(step.label, "label"), stateCell(step.state))));
+  $("failed-more").textContent = graph.failed_more ? `${count(graph.failed_more)} more.` : "";
 }

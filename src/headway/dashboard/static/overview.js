@@ -1,6 +1,6 @@
 // Overview: what the cluster does, and who does it.
 import { STATES, store } from "./store.js";
-import { $, bytes, canvas, cell, count, duration, element, figures, fill, head, rate,
+import { $, bytes, canvas, cell, count, duration, element, engineLink, figures, fill, head, rate,
   stateName, taskLink } from "./words.js";
 
 export function prepare() {
@@ -47,7 +47,10 @@ export function draw() {
       cell(live.includes(state) ? "" : count(seen.ended[state]), "number"), cell(bar));
   }));
   fill($("engines"), store.engines.map((engine) => engineRow(engine, seen.wall_s)));
-  $("engines-more").textContent = seen.engines_more ? `${count(seen.engines_more)} more` : "";
+  const left = [];
+  if (seen.engines_more) left.push(`${count(seen.engines_more)} more.`);
+  $("engines-more").replaceChildren(...left, ...(seen.gone.length ? ["Gone: ",
+    ...seen.gone.slice(-8).flatMap((id) => [engineLink(id), " "])] : []));
 }
 
 function engineRow(engine, wall) {
@@ -61,7 +64,7 @@ function engineRow(engine, wall) {
     : cell("idle");
   const state = engine.state === "ready"
     ? cell("ready") : element("td", {}, element("span", { className: "state draining" }, "draining"));
-  return element("tr", {}, head(engine.id), cell(`${engine.host} · ${engine.pid}`, "host"), state, load,
+  return element("tr", {}, head(engineLink(engine.id)), cell(`${engine.host} · ${engine.pid}`, "host"), state, load,
     cell(count(engine.done), "number"), cell(bytes(engine.rss_bytes), "number"), task);
 }
 

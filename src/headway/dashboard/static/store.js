@@ -39,13 +39,33 @@ export function merge(news) {
   }
 }
 
-// The stream; a browser opens it again by itself when it breaks, and is then told everything.
+const HIDDEN_MS = 10_000; // a page that nobody sees for so long lets go of the stream
+
+// The stream; a browser opens it again by itself when it breaks, and is then told everything. It is
+// closed while the page is hidden, so that a tab that was left open costs the cluster nothing.
 export function listen(changed, connected) {
-  const source = new EventSource("/api/stream");
-  source.onopen = () => connected(true);
-  source.onerror = () => connected(false);
-  source.onmessage = (event) => {
-    merge(JSON.parse(event.data));
-    changed();
+  let source = null;
+  let timer = 0;
+  const open = () => {
+    if (source) return;
+    source = new EventSource("/api/stream");
+    source.onopen = () => connected(true);
+    source.onerror = () => connected(false);
+    source.onmessage = (event) => {
+      merge(JSON.parse(event.data));
+      changed();
+    };
   };
+  const close = () => {
+    source?.close();
+    source = null;
+    connected(false, "not looked at");
+  };
+  const look = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(close, HIDDEN_MS);
+    else open();
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
 }

@@ -1,6 +1,6 @@
 // The timeline: a lane an engine, what it ran and when.
 import { store } from "./store.js";
-import { $, canvas, cell, clock, count, duration, element, fill, head } from "./words.js";
+import { $, canvas, cell, clock, count, duration, element, engineLink, fill, head } from "./words.js";
 
 const LANE = 30;
 const LANES_MAX = 60;
@@ -59,7 +59,8 @@ function busyRow(engine, runs, until, span) {
   const current = until - Math.max(until - span, currentBegan(now, runs, until));
   const busy = current + runs.reduce((sum, [, , began, took]) =>
     sum + Math.max(0, Math.min(until, began + took) - Math.max(until - span, began)), 0);
-  return element("tr", {}, head(now ? engine : `${engine} (gone)`),
+  const name = element("span", {}, engineLink(engine), now ? "" : " (gone)");
+  return element("tr", {}, head(name),
     cell(count(runs.length), "number"),
     cell(count(runs.filter((run) => !run[4]).length), "number"),
     cell(`${Math.round(Math.min(1, busy / span) * 100)} %`, "number"));

@@ -70,4 +70,40 @@ export function canvas(id, height) {
   return { pen, width, height: tall, color: (name) => styles.getPropertyValue(`--${name}`) };
 }
 
+export const engineLink = (id) => element("a", { href: `#engine/${id}` }, id);
+
+// What the server says when asked; null if that was no answer of its own, since it went on.
+export async function ask(path) {
+  const answer = await fetch(path);
+  return answer.headers.get("content-type")?.includes("json") ? answer.json() : null;
+}
+
+// Has something done, and says in `told` what came of it. The button rests meanwhile.
+export async function act(path, told, button) {
+  button.disabled = true;
+  told.textContent = "asking …";
+  try {
+    const answer = await fetch(path, { method: "POST", headers: { "X-Headway": "1" } });
+    const said = await answer.json();
+    told.textContent = said.text ?? said.error;
+    told.className = answer.ok ? "told" : "told refused";
+  } catch {
+    told.textContent = "There was no answer: the dashboard does not run any more, perhaps.";
+    told.className = "told refused";
+  }
+  button.disabled = false;
+}
+
+// Lines as they were printed: task, stream, text. One list item each, so that a reader counts them.
+export function printed(list, lines, more, withTask = false) {
+  const isAtEnd = list.scrollTop + list.clientHeight >= list.scrollHeight - 4;
+  list.replaceChildren(...lines.map(([task, stream, text]) => element("li", { className: stream },
+    ...(withTask && task ? [taskLink(task), " "] : []), text.replace(/\n$/, ""))));
+  if (isAtEnd) list.scrollTop = list.scrollHeight;
+  list.hidden = !lines.length;
+  const note = list.nextElementSibling;
+  note.textContent = lines.length ? "" : "Nothing was seen to be printed since a page is open.";
+  if (more) note.textContent += ` ${count(more)} lines of the cluster came too fast to be shown.`;
+}
+
 export const $ = (id) => document.getElementById(id);
