@@ -28,6 +28,7 @@ from headway.config import WireConfig
 from headway.core.events import TaskId
 from headway.core.problems import KIND_INVALID, Problem
 from headway.core.states import TaskState
+from headway.launchers.base import Launcher
 from headway.wire import payload
 from headway.wire.endpoint import find_connection_file, read_connection_file
 from headway.wire.messages import Result
@@ -64,6 +65,9 @@ class Client:
         unfinished_bytes_max: the same for the bytes of their arguments.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
             `Chaos` and `chaos_report`.
+        launcher: starts a block of engines elsewhere, or one more here, and ends it with the
+            client: see headway.launchers. An embedded cluster has no others, unless `engines` says
+            so, and listens where they can reach it.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -91,6 +95,7 @@ class Client:
         unfinished_tasks_max: int | None = None,
         unfinished_bytes_max: int | None = None,
         chaos: Chaos | None = None,
+        launcher: Launcher | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -112,10 +117,13 @@ class Client:
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)
+        if not (launcher is None or isinstance(launcher, Launcher)):
+            raise TypeError(f"launcher={launcher!r} is none of headway.launchers")
+        self._launcher = launcher
         process = link = None
         try:
             if where is None:
-                process = cluster.embedded(cluster_options)
+                process = cluster.embedded(cluster_options, launcher)
                 process.start(timeout_s)
             self.connection_file = (
                 process.connection_file if process else find_connection_file(where)
@@ -132,6 +140,8 @@ class Client:
             weakref.finalize(self, link.request_stop).atexit = False
             link.start()
             link.wait_welcomed()
+            if launcher is not None:
+                launcher.start(self.connection_file)
             if chaos is not None:
                 link.chaos = ChaosThread(chaos, link)
         except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
@@ -139,6 +149,8 @@ class Client:
                 link.close()
             if process is not None:
                 process.stop(grace_s=0.0)
+            if launcher is not None:
+                launcher.close()
             raise
 
     def __repr__(self) -> str:
@@ -382,7 +394,11 @@ class Client:
         """
         if self._link.chaos is not None and not self._link.is_io_thread:
             self._link.chaos.stop()
-        self._link.close()
+        try:
+            self._link.close()
+        finally:
+            if self._launcher is not None and not self._link.is_io_thread:
+                self._launcher.close()
 
     # --- inside ---------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.graph import is_final
-from headway.core.ready import Restriction
+from headway.core.ready import Lane, Restriction, last_start_s
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.timers import Timer
@@ -88,17 +88,17 @@ def _ready(s: Scheduler, task: Task, now: float) -> str:
     assert lane is not None
     head = f"task {name_of(task)} is ready since {_ago(task, now)}"
     if not lane.engines:
-        return f"{head}, and {_why_not_placed(s, task)}"
+        return f"{head}, and {_why_not_placed(s, task, now)}"
     before = 0
     for other in lane.waiting():
         if other is task or before >= _QUEUE_LOOK_MAX:
             break
         before += 1
     place = f"{before + 1}" if before < _QUEUE_LOOK_MAX else f"{before:,} or more"
-    return f"{head}: number {place} in {_why_not_placed(s, task)}"
+    return f"{head}: number {place} in {_why_not_placed(s, task, now)}"
 
 
-def _why_not_placed(s: Scheduler, task: Task) -> str:
+def _why_not_placed(s: Scheduler, task: Task, now: float) -> str:
     """What a task that is ready, or its whole lane, waits for."""
     lane = task.lane
     assert lane is not None
@@ -110,8 +110,9 @@ def _why_not_placed(s: Scheduler, task: Task) -> str:
     if not lane.engines:
         return f"fits no engine: {_misfits(s, task)}"
     allowed = sorted(lane.engines)
-    may = "any engine" if lane is s.lanes.common else names(allowed)
-    busy = ", ".join(_load(lane.engines[e]) for e in allowed[:_NAMED_MAX])
+    may = "any engine" if lane.restriction.is_open else names(allowed)
+    shown = [lane.engines[e] for e in allowed[:_NAMED_MAX]]
+    busy = ", ".join(_load(engine) + _too_short(engine, lane, now) for engine in shown)
     return f"the queue for {may}, which have no room ({busy})"
 
 
@@ -119,6 +120,16 @@ def _load(engine: Engine) -> str:
     limit = "no limit" if engine.limit == float("inf") else f"{engine.limit:g}"
     state = "draining, " if engine.draining else ""
     return f"{format_engine_id(engine.id)}: {state}{engine.load} of {limit}"
+
+
+def _too_short(engine: Engine, lane: Lane, now: float) -> str:
+    """That `engine` does not stay for long enough, if that is why."""
+    run_s = lane.restriction.run_s
+    if run_s is None or engine.ends_at_s is None or now < last_start_s(engine, run_s):
+        return ""
+    ahead = " after what it has" if engine.assigned else ""
+    left_s = max(engine.ends_at_s - now, 0.0)
+    return f", and ends in {left_s:.0f} s: too soon for a run of up to {run_s:.3g} s{ahead}"
 
 
 def _misfits(s: Scheduler, task: Task) -> str:
@@ -220,7 +231,7 @@ def explain_all(s: Scheduler, now: float) -> str:
     for lane in lanes[:_NAMED_MAX]:
         head = lane.head()
         count = "1 task" if lane.count == 1 else f"{lane.count:,} tasks"
-        lines.append(f"{count} ready: {_why_not_placed(s, head)}")
+        lines.append(f"{count} ready: {_why_not_placed(s, head, now)}")
     if len(lanes) > _NAMED_MAX:
         rest = sum(lane.count for lane in lanes[_NAMED_MAX:])
         lines.append(f"and {rest:,} more, with {len(lanes) - _NAMED_MAX} other needs")

@@ -155,7 +155,7 @@ def _check_lanes(s: Scheduler, placed: bool) -> None:
         room = {
             e.id
             for e in s.engines.values()
-            if e.id in admitted and e.load < e.limit and lane.restriction.fits(e)
+            if e.id in admitted and e.load < e.limit and s.lanes.fits(lane, e)
         }
         _require({e.id for e in lane.room} == room, "a lane's index of room is wrong")
         _require(not (waiting and room), f"{waiting[:1]} waits, and engines {room} have room")

@@ -41,6 +41,7 @@ class HeaderRow(Struct, array_like=True, frozen=True, tag=0):
     load_max: float
     expected: list[EngineId]
     counters: Counters
+    now_s: float = 0.0
 
 
 class ClientRow(Struct, array_like=True, frozen=True, tag=1):
@@ -76,6 +77,8 @@ class EngineRow(Struct, array_like=True, frozen=True, tag=3):
     progress_at_s: float
     run_mean_s: float | None
     done: int
+    ends_at_s: float | None = None
+    longest_s: float = 0.0
 
 
 class GroupRow(Struct, array_like=True, frozen=True, tag=4):
@@ -180,6 +183,7 @@ class QueueRow(Struct, array_like=True, frozen=True, tag=10):
     needs: list[tuple[str, float]]
     waits: bool
     tasks: list[TaskId]
+    run_s: float | None = None
 
 
 class TimersRow(Struct, array_like=True, frozen=True, tag=11):
