@@ -70,7 +70,9 @@ ROOMS = {
         schedules=True,
     ),
     "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
-    "client": room("client launchers values interpreter core wire config errors", "msgspec zmq cloudpickle"),
+    "client": room(
+        "client launchers values interpreter core wire config errors", "msgspec zmq cloudpickle"
+    ),
     "launchers": room("launchers interpreter wire errors", "parsl"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(

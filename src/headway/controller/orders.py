@@ -48,7 +48,9 @@ class Orders:
         return peer
 
     def _start(self, count: int) -> str:
-        nannies = [n for n in self._peers.nannies.values() if n.is_here and not (n.failure or n.leaves)]
+        nannies = [
+            n for n in self._peers.nannies.values() if n.is_here and not (n.failure or n.leaves)
+        ]
         if not nannies:
             raise LookupError(
                 "no nanny is here that could start engines: the cluster was started with "

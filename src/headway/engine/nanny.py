@@ -34,8 +34,8 @@ import zmq
 
 from headway.config import EngineConfig, WireConfig
 from headway.engine.handshake import wait_welcome
-from headway.engine.line import Route
 from headway.engine.leaving import NEVER_S, Leaving
+from headway.engine.line import Route
 from headway.engine.link import Link
 from headway.engine.patience import Patience
 from headway.engine.reports import Reports

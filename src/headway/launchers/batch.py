@@ -153,7 +153,9 @@ class Batch(Launcher):
         try:
             self._jobs = kind(**settings)
         except Exception as error:  # TypeError, what a cloud's own library raises, and so on
-            raise StartError(f"{self.provider} of Parsl: {type(error).__name__}: {error}") from error
+            raise StartError(
+                f"{self.provider} of Parsl: {type(error).__name__}: {error}"
+            ) from error
         self._jobs.script_dir = str(self._make_directory())
         return self._jobs
 
@@ -181,7 +183,9 @@ class Batch(Launcher):
         except Exception as error:  # its own, and those of subprocess and of clouds
             raise StartError(f"{self.name} took no job: {error}") from error
         if not job:
-            raise StartError(f"{self.name} took no job, and said nothing of it that Parsl passes on")
+            raise StartError(
+                f"{self.name} took no job, and said nothing of it that Parsl passes on"
+            )
         block = Block(str(job), self.name, self.nodes * (self.crew.engines or 0))
         self._open[block.id] = block
         return block

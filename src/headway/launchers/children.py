@@ -37,7 +37,7 @@ class Child:
             StartError: it can't be started.
         """
         self._where = where
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - until `close`
         try:
             self.process = subprocess.Popen(
                 command,

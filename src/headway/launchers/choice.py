@@ -60,7 +60,7 @@ def make(name: str, settings: Mapping[str, Any]) -> Launcher:
         raise ValueError(f"the launcher {name}: {error}") from None
 
 
-def from_file(path: str | os.PathLike[str], settings: Mapping[str, Any] = {}) -> Launcher:  # noqa: B006 - not changed
+def from_file(path: str | os.PathLike[str], settings: Mapping[str, Any] = {}) -> Launcher:
     """The launcher that a file describes; `settings` go before those of the file.
 
     Raises:

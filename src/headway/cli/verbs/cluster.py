@@ -112,7 +112,10 @@ Lifetime = Annotated[
 Drain = Annotated[
     float | None,
     typer.Option(
-        min=0.1, max=86_400, metavar="SECONDS", help="What runs has so long when they are to end.",
+        min=0.1,
+        max=86_400,
+        metavar="SECONDS",
+        help="What runs has so long when they are to end.",
         show_default="20",
     ),
 ]
