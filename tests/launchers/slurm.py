@@ -145,7 +145,9 @@ def _config(directory: Path, host: str, ports: list[int], cpus: int) -> str:
         # Without cgroups: those of a container can't be changed.
         "ProctrackType=proctrack/linuxproc", "TaskPlugin=task/none", "SwitchType=switch/none",
         "MpiDefault=none", "ReturnToService=2", "SlurmdParameters=config_overrides",
-        "SchedulerType=sched/builtin", "SelectType=select/cons_tres", "KillWait=10",
+        "SchedulerType=sched/builtin",
+        "SelectTypeParameters=CR_CPU",
+        "SchedulerParameters=sched_interval=1", "SelectType=select/cons_tres", "KillWait=10",
         "JobAcctGatherType=jobacct_gather/none", "AccountingStorageType=accounting_storage/none",
         f"NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN",
         "PartitionName=short Nodes=ALL Default=YES MaxTime=60 State=UP OverSubscribe=YES",

@@ -23,6 +23,7 @@ from headway.client.futures import Future, Group, settle
 from headway.client.link import ANSWER_S, Link
 from headway.client.options import EngineInfo
 from headway.client.session import Function
+from headway.client.spawn import ControllerProcess
 from headway.client.view import View, wait_accepted
 from headway.config import WireConfig
 from headway.core.events import TaskId
@@ -35,6 +36,16 @@ from headway.wire.messages import Result
 
 #: Stands for all open tasks of a client.
 _ALL: Any = object()
+
+
+def _undo(link: Link | None, process: ControllerProcess | None, launcher: Launcher | None) -> None:
+    """End what a client that can't be had has begun."""
+    if link is not None:
+        link.close()
+    if process is not None:
+        process.stop(grace_s=0.0)
+    if launcher is not None:
+        launcher.close()
 
 
 class Client:
@@ -117,9 +128,7 @@ class Client:
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)
-        if not (launcher is None or isinstance(launcher, Launcher)):
-            raise TypeError(f"launcher={launcher!r} is none of headway.launchers")
-        self._launcher = launcher
+        self._launcher = cluster.check_launcher(launcher)
         process = link = None
         try:
             if where is None:
@@ -145,12 +154,7 @@ class Client:
             if chaos is not None:
                 link.chaos = ChaosThread(chaos, link)
         except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
-            if link is not None:
-                link.close()
-            if process is not None:
-                process.stop(grace_s=0.0)
-            if launcher is not None:
-                launcher.close()
+            _undo(link, process, launcher)
             raise
 
     def __repr__(self) -> str:

@@ -72,6 +72,13 @@ def check_timeout(timeout_s: Any) -> float:
     return checked
 
 
+def check_launcher(launcher: Any) -> Launcher | None:
+    """`launcher` of a Client."""
+    if launcher is None or isinstance(launcher, Launcher):
+        return launcher
+    raise TypeError(f"launcher={launcher!r} is none of headway.launchers")
+
+
 def embedded(
     cluster_options: Mapping[str, Any], launcher: Launcher | None = None
 ) -> ControllerProcess:

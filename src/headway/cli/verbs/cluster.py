@@ -304,14 +304,12 @@ def engines(
             from headway.cli.blocks import run as run_blocks
 
             _only(action, "start")
-            given = {
+            given: dict[str, object] = {
                 "nodes": nodes,
-                "per_node": per_node if per_node is not None else engines,
                 "walltime": walltime or lifetime,
                 "account": account,
-                "queue": queue,
-                "drain": drain,
             }
+            given |= {"per_node": per_node or engines, "queue": queue, "drain": drain}
             lists = (given, resource or [], host or [], setting or [])
             where = connect or cluster
             run_blocks(BlocksOptions(launcher, config, where, blocks, detach, *lists), json)
