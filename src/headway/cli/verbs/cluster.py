@@ -292,7 +292,6 @@ def engines(
     \b
     Example:
         headway engines
-        headway engines add 2
         headway engines drain e0
         headway engines --connect connection.json -n 8 --lifetime 1h
         headway engines --launcher slurm --nodes 2 --per-node 8 --walltime 1h --account physics
@@ -300,8 +299,7 @@ def engines(
     """
     with ends_in_words(_GOES_ON, EXIT_USAGE):
         if launcher is not None or config is not None:
-            from headway.cli.blocks import BlocksOptions
-            from headway.cli.blocks import run as run_blocks
+            from headway.cli import blocks as launched
 
             _only(action, "start")
             given: dict[str, object] = {
@@ -311,17 +309,16 @@ def engines(
             }
             given |= {"per_node": per_node or engines, "queue": queue, "drain": drain}
             lists = (given, resource or [], host or [], setting or [])
-            where = connect or cluster
-            run_blocks(BlocksOptions(launcher, config, where, blocks, detach, *lists), json)
+            which = (launcher, config, connect or cluster, blocks, detach)
+            launched.run(launched.BlocksOptions(*which, *lists), json)
         elif connect is not None or action == "start":
-            from headway.cli.engines_here import EnginesOptions
-            from headway.cli.engines_here import run as run_here
+            from headway.cli import engines_here as here
             from headway.cli.which import find
 
             _only(action, "start")
             where = connect or find(cluster)
-            options = EnginesOptions(where, engines, lifetime, drain, resource or [], lifeline)
-            run_here(options)
+            told = (where, engines, lifetime, drain, resource or [], lifeline)
+            here.run(here.EnginesOptions(*told))
         else:
             from headway.cli.steer import engines as run
 
