@@ -252,8 +252,10 @@ class Batch(Launcher):
         finally:
             own, self._own_directory = self._own_directory, None
             if own is not None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # and what is empty then
                     shutil.rmtree(own)
+                    for parent in own.parents[:2]:
+                        parent.rmdir()
 
 
 class Slurm(Batch):
