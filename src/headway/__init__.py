@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headway import errors
 
 if TYPE_CHECKING:
+    from headway import launchers
     from headway.client.cancelling import CancelReport
     from headway.client.chaos import Chaos, ChaosReport
     from headway.client.client import Client
@@ -52,6 +53,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "ChaosReport",
     "EngineInfo",
     "errors",
+    "launchers",
     "__version__",
 ]
 
@@ -78,6 +80,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
+    if name == "launchers":
+        return import_module("headway.launchers")
     if name not in _HOMES:
         raise AttributeError(f"module 'headway' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

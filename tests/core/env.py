@@ -204,11 +204,13 @@ class Env:
 
     # --- engines -------------------------------------------------------------------------------
 
-    def engine(self, *, store: str = "", **resources: float) -> EngineId:
+    def engine(
+        self, *, store: str = "", ends_in_s: float | None = None, **resources: float
+    ) -> EngineId:
         """One more engine; `said` has what this led to."""
         engine = EngineId(self._engines)
         self._engines += 1
-        self.tell(ev.EngineJoined(engine, resources, store=ev.StoreId(store)))
+        self.tell(ev.EngineJoined(engine, resources, store=ev.StoreId(store), ends_in_s=ends_in_s))
         return engine
 
     def expect(self, *engines: int) -> list[Command]:

@@ -76,6 +76,6 @@ def test_a_file_of_another_layout_is_refused():
     with pytest.raises(ValueError, match="another headway"):
         st.StatusReader(fd)
     os.ftruncate(fd, 8)
-    with pytest.raises(ValueError, match="96 bytes"):
+    with pytest.raises(ValueError, match="104 bytes"):
         st.StatusReader(fd)
     os.close(fd)

@@ -52,7 +52,7 @@ def room(ours: str, third_party: str = "", **rules: object) -> Room:
 
 #: The first part of a module's name after `headway` -> its rule. "" is `headway` itself.
 ROOMS = {
-    "": room("client doors errors config wire"),
+    "": room("client doors errors config wire launchers"),
     "__main__": room("cli"),
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
     "collector": room(""),
@@ -71,8 +71,10 @@ ROOMS = {
     ),
     "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
     "client": room(
-        "client tally values interpreter core wire config errors", "msgspec zmq cloudpickle"
+        "client launchers tally values interpreter core wire config errors",
+        "msgspec zmq cloudpickle",
     ),
+    "launchers": room("launchers interpreter wire errors", "parsl"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",
@@ -90,7 +92,7 @@ ROOMS = {
     ),
     "cli": room(
         "cli client dashboard doors flows tally sim controller engine wire core collector config "
-        "errors processes",
+        "errors processes launchers",
         "typer rich msgspec",
     ),
     "dashboard": room(

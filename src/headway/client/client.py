@@ -23,18 +23,30 @@ from headway.client.futures import Future, Group, settle
 from headway.client.link import ANSWER_S, Link
 from headway.client.options import EngineInfo
 from headway.client.session import Function
+from headway.client.spawn import ControllerProcess
 from headway.client.view import View, wait_accepted
 from headway.config import WireConfig
 from headway.core.adaptive import IDLE_S
 from headway.core.events import AMOUNT_MAX, TaskId
 from headway.core.problems import KIND_INVALID, Problem
 from headway.core.states import TaskState
+from headway.launchers.base import Launcher
 from headway.wire import payload
 from headway.wire.endpoint import find_connection_file, read_connection_file
 from headway.wire.messages import Result
 
 #: Stands for all open tasks of a client.
 _ALL: Any = object()
+
+
+def _undo(link: Link | None, process: ControllerProcess | None, launcher: Launcher | None) -> None:
+    """End what a client that can't be had has begun."""
+    if link is not None:
+        link.close()
+    if process is not None:
+        process.stop(grace_s=0.0)
+    if launcher is not None:
+        launcher.close()
 
 
 class Client:
@@ -69,6 +81,9 @@ class Client:
             the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
             `Chaos` and `chaos_report`.
+        launcher: starts a block of engines elsewhere, or one more here, and ends it with the
+            client: see headway.launchers. An embedded cluster has no others, unless `engines` says
+            so, and listens where they can reach it.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -98,6 +113,7 @@ class Client:
         limits: Mapping[str, int | str | None] | None = None,
         weight: int | None = None,
         chaos: Chaos | None = None,
+        launcher: Launcher | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -121,10 +137,11 @@ class Client:
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)
+        self._launcher = cluster.check_launcher(launcher)
         process = link = None
         try:
             if where is None:
-                process = cluster.embedded(cluster_options)
+                process = cluster.embedded(cluster_options, launcher)
                 process.start(timeout_s)
             found = process.connection_file if process else find_connection_file(where)
             self.connection_file = found
@@ -140,13 +157,12 @@ class Client:
             weakref.finalize(self, link.request_stop).atexit = False
             link.start()
             link.wait_welcomed()
+            if launcher is not None:
+                launcher.start(self.connection_file)
             if chaos is not None:
                 link.chaos = ChaosThread(chaos, link)
         except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
-            if link is not None:
-                link.close()
-            if process is not None:
-                process.stop(grace_s=0.0)
+            _undo(link, process, launcher)
             raise
 
     def __repr__(self) -> str:
@@ -445,7 +461,11 @@ class Client:
         """
         if self._link.chaos is not None and not self._link.is_io_thread:
             self._link.chaos.stop()
-        self._link.close()
+        try:
+            self._link.close()
+        finally:
+            if self._launcher is not None and not self._link.is_io_thread:
+                self._launcher.close()
 
     # --- inside ---------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 from headway.client import options
 from headway.client.spawn import ControllerProcess
 from headway.config import HWM_AUTO, HWM_UNLIMITED, SchedulerConfig
+from headway.launchers.base import Launcher
 
 #: Names the connection file, or the cluster, where a program does not.
 ENVIRONMENT_VARIABLE = "HEADWAY_CONNECTION"
@@ -71,13 +72,27 @@ def check_timeout(timeout_s: Any) -> float:
     return checked
 
 
-def embedded(cluster_options: Mapping[str, Any]) -> ControllerProcess:
-    """The controller of an embedded cluster, to be started.
+def check_launcher(launcher: Any) -> Launcher | None:
+    """`launcher` of a Client."""
+    if launcher is None or isinstance(launcher, Launcher):
+        return launcher
+    raise TypeError(f"launcher={launcher!r} is none of headway.launchers")
+
+
+def embedded(
+    cluster_options: Mapping[str, Any], launcher: Launcher | None = None
+) -> ControllerProcess:
+    """The controller of an embedded cluster, to be started; its engines by `launcher`, if any.
 
     Raises:
         TypeError, ValueError: an option is wrong.
     """
-    return ControllerProcess(settings(cluster_options))
+    document = settings(cluster_options)
+    if launcher is not None:
+        document["listen"] = launcher.listen
+        if cluster_options["engines"] is None:
+            document["engines"] = 0
+    return ControllerProcess(document)
 
 
 def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:

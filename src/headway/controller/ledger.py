@@ -144,7 +144,8 @@ class Ledger:
         self.engines[entry.number] = KnownEngine(entry.identity, hello)
         self.engines_seen = max(self.engines_seen, entry.number + 1)
         store = ev.StoreId(hello.nanny)
-        joined = ev.EngineJoined(entry.number, hello.resources, hello.host, hello.pid, store)
+        facts = (hello.resources, hello.host, hello.pid, store, hello.ends_in_s)
+        joined = ev.EngineJoined(entry.number, *facts)
         self.scheduler.handle(joined, now, out)
 
     def client_said(

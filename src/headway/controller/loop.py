@@ -29,6 +29,7 @@ from headway.controller.answers import answer
 from headway.controller.books import Books
 from headway.controller.compaction import Compaction
 from headway.controller.journal import Journal
+from headway.controller.leavers import Leavers
 from headway.controller.ledger import Gap
 from headway.controller.observe import OBSERVE, Observers
 from headway.controller.orders import Orders
@@ -142,6 +143,7 @@ class Controller:
         self.keeps_tasks = False
         self._stopper: ClientPeer | None = None
         self._orders = Orders(books, self.peers, self._outbox)
+        self._leavers = Leavers(books, self.peers, self._outbox)
         self._handlers = self._make_handlers()
         self._expect(engines_expected, self._clock.now())
         if adaptive is not None:
@@ -244,6 +246,7 @@ class Controller:
             self._chores_at_s = now + self._wire.heartbeat_s
             self._do_chores(now, heard_s)
         books.place(now)
+        self._leavers.look()
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
             self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
@@ -468,6 +471,8 @@ class Controller:
                         ev.Started(engine.number, vitals.task, vitals.task_since_s), now
                     )
             engine.running = vitals.task
+        if message.leaves:
+            self._leavers.leaves(peer, message.leaves, now)
 
     def _on_engine_died(self, peer: NannyPeer, message: m.EngineDied, now: float) -> None:
         self._engine_died(message, now)

@@ -67,7 +67,9 @@ class Orders:
         Raises:
             LookupError: nobody is here who could.
         """
-        nannies = [n for n in self._peers.nannies.values() if n.is_here and not n.failure]
+        nannies = [
+            n for n in self._peers.nannies.values() if n.is_here and not (n.failure or n.leaves)
+        ]
         if not nannies:
             raise LookupError(
                 "no nanny is here that could start engines: the cluster was started with "

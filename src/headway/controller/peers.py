@@ -68,6 +68,8 @@ class EnginePeer:
     rss_bytes: int = 0
     #: It was asked for by people that it takes no more tasks: then it does not when it returns.
     is_drained: bool = False
+    #: Its nanny is about to end, for this reason.
+    leaves: str = ""
     decoder: codec.Decoder[m.FromEngine] = field(default_factory=codec.from_engine)
 
 
@@ -81,6 +83,8 @@ class NannyPeer:
     is_here: bool = True
     has_started: bool = False
     failure: str = ""
+    #: It is about to end, for this reason: see leavers.py.
+    leaves: str = ""
     decoder: codec.Decoder[m.FromNanny] = field(default_factory=codec.from_nanny)
 
 

@@ -335,7 +335,9 @@ class Reception:
         elsewhere from now on, and it will get no others."""
         if peer.is_here:
             self._send(peer.identity, codec.encode(m.Refused(f"this engine {why}")))
-        self.lose_engine(peer, ev.EngineLeft(peer.number, ev.EngineEnd(why), known=False), now)
+        # Of one that was about to leave, no task is to blame: its time was over sooner.
+        end = ev.EngineEnd(why, wanted=bool(peer.leaves))
+        self.lose_engine(peer, ev.EngineLeft(peer.number, end, known=False), now)
 
     def lose_engine(self, peer: EnginePeer, event: ev.EngineLeft, now: float) -> None:
         """An engine has ended, as `event` says."""

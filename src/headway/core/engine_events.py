@@ -50,6 +50,8 @@ class EngineEvents:
         self._life.stamps.first -= 1
         engine.stamp = self._life.stamps.first
         engine.progress_at_s = now
+        if event.ends_in_s is not None:
+            engine.ends_at_s = now + event.ends_in_s
         engine.limit = limit_of(engine, self._life.config)
         self._life.engines[engine.id] = engine
         stranded = self._life.lanes.engine_joined(engine)

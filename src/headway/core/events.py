@@ -343,6 +343,8 @@ class EngineJoined(Struct):
     pid: int = 0
     #: Where its large results are kept; "" for nowhere.
     store: StoreId = NO_STORE
+    #: In so many seconds it ends, whatever runs there; None where nobody knows of an end.
+    ends_in_s: float | None = None
 
 
 class EngineLeft(Struct):

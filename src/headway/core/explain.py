@@ -14,7 +14,7 @@ from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.graph import is_final
 from headway.core.limits import Tag
 from headway.core.problems import success_text
-from headway.core.ready import Restriction
+from headway.core.ready import Lane, Restriction, last_start_s
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.timers import Timer
@@ -135,8 +135,9 @@ def _why_not_placed(s: Scheduler, task: Task, now: float) -> str:
     if tag is not None:
         return f"the queue for permits of {_limit(tag, now)}"
     allowed = sorted(lane.engines)
-    may = "any engine" if lane is s.lanes.common else names(allowed)
-    busy = ", ".join(_load(lane.engines[e]) for e in allowed[:_NAMED_MAX])
+    may = "any engine" if lane.restriction.is_open else names(allowed)
+    shown = [lane.engines[e] for e in allowed[:_NAMED_MAX]]
+    busy = ", ".join(_load(engine) + _too_short(engine, lane, now) for engine in shown)
     return f"the queue for {may}, which have no room ({busy})"
 
 
@@ -152,6 +153,16 @@ def _load(engine: Engine) -> str:
     limit = "no limit" if engine.limit == float("inf") else f"{engine.limit:g}"
     state = "draining, " if engine.draining else ""
     return f"{format_engine_id(engine.id)}: {state}{engine.load} of {limit}"
+
+
+def _too_short(engine: Engine, lane: Lane, now: float) -> str:
+    """That `engine` does not stay for long enough, if that is why."""
+    run_s = lane.restriction.run_s
+    if run_s is None or engine.ends_at_s is None or now < last_start_s(engine, run_s):
+        return ""
+    ahead = " after what it has" if engine.assigned else ""
+    left_s = max(engine.ends_at_s - now, 0.0)
+    return f", and ends in {left_s:.0f} s: too soon for a run of up to {run_s:.3g} s{ahead}"
 
 
 def _misfits(s: Scheduler, task: Task) -> str:

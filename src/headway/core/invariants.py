@@ -158,7 +158,7 @@ def _check_lanes(s: Scheduler, placed: bool) -> None:
         room = {
             e.id
             for e in s.engines.values()
-            if e.id in admitted and e.load < e.limit and lane.restriction.fits(e)
+            if e.id in admitted and e.load < e.limit and s.lanes.fits(lane, e)
         }
         _require({e.id for e in lane.room} == room, "a lane's index of room is wrong")
         held_up = any(tag.is_full or tag.due_s is not None for tag in lane.tags)

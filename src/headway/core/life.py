@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
+from math import inf
 
 from headway.config import SchedulerConfig
 from headway.core import words
@@ -33,7 +34,7 @@ from headway.core.graph import (
 from headway.core.limits import Limits
 from headway.core.lineage import Lineages, is_held, is_kept
 from headway.core.problems import Problem
-from headway.core.ready import Lanes
+from headway.core.ready import Lanes, bound_of
 from headway.core.recall import Recalls
 from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
@@ -163,6 +164,9 @@ class Life:
         if not engine.assigned:
             engine.progress_at_s = now
         engine.assigned[task.id] = task
+        if engine.ends_at_s is not None:
+            bound_s = bound_of(options.run_timeout_s)
+            engine.longest_s = max(engine.longest_s, inf if bound_s is None else bound_s)
         if options.resources:
             for name, amount in options.resources.items():
                 if amount:  # none of what the engine does not even have is nothing taken
@@ -185,6 +189,8 @@ class Life:
         if engine is None:
             return
         del engine.assigned[task.id]
+        if not engine.assigned:
+            engine.longest_s = 0.0
         if engine.unwanted:
             engine.unwanted.discard(task.id)
         if task.options.resources:

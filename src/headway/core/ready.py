@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from math import ceil, frexp, inf, ldexp
 from random import Random
 
 from headway.core.beside import Beside
@@ -37,6 +38,10 @@ _EMPTY_LANES_MAX = 64
 _DEAD_SPARE = 64
 #: What is free of a resource is a sum of floats: by this part of a task's need it may be short.
 ROUNDING = 1e-9
+#: Bounds of runs are rounded up to one of 2^5 steps between two powers of two, by at most a 16th:
+#: tasks with bounds of their own would each have a lane of its own.
+_BOUND_BITS = 5
+_BOUND_MIN_S = 2.0**-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Restriction:
     `allowed` is None for every engine. `waits` says that the task waits for such an engine to
     join, where otherwise it would be impossible. `tags` say when it may run, not where; but tasks
     that wait for the same permits wait together.
+    `run_s` is the longest that a run may take, rounded up; None for no bound.
     """
 
     allowed: frozenset[EngineId] | None = None
@@ -53,6 +59,7 @@ class Restriction:
     needs: tuple[tuple[str, float], ...] = ()
     waits: bool = False
     tags: tuple[str, ...] = ()
+    run_s: float | None = None
 
     @classmethod
     def of(cls, task: Task) -> Restriction:
@@ -66,7 +73,18 @@ class Restriction:
         # No engine that joins meets a follow condition: where its upstreams ended is settled.
         waits = options.wait_for_engines and task.follow is None
         tags = tuple(sorted(set(options.tags))) if options.tags else ()
-        return cls(allowed, task.excluded, needs, waits, tags)
+        run_s = bound_of(options.run_timeout_s)
+        return cls(allowed, task.excluded, needs, waits, tags, run_s)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an engine that it admits and that has a seat has room in any case."""
+        return not self.needs and self.run_s is None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any engine will do, as long as it stays for long enough."""
+        return self.allowed is None and self.excluded is None and not self.needs
 
     @property
     def is_narrow(self) -> bool:
@@ -93,6 +111,22 @@ class Restriction:
         """Whether `engine`, which it admits, has the resources free now."""
         free = engine.free
         return all(free.get(name, 0.0) >= amount * (1 - ROUNDING) for name, amount in self.needs)
+
+
+def bound_of(run_timeout_s: float | None) -> float | None:
+    """How long a run is taken to last at most, where engines end: the bound, rounded up."""
+    if run_timeout_s is None:
+        return None
+    part, power = frexp(max(run_timeout_s, _BOUND_MIN_S))
+    return ldexp(ceil(ldexp(part, _BOUND_BITS)), power - _BOUND_BITS)
+
+
+def last_start_s(engine: Engine, run_s: float) -> float:
+    """By when a run of `run_s` must have been sent to `engine`, which ends, to end before it does:
+    also if each task that is ahead of it takes as long as the longest may."""
+    assert engine.ends_at_s is not None
+    ahead_s = engine.longest_s * engine.load if engine.assigned else 0.0
+    return engine.ends_at_s - run_s - ahead_s
 
 
 class Lane:
@@ -239,6 +273,11 @@ class Lanes:
         #: Engines that are being started: none of them is here.
         self.expected: set[EngineId] = set()
         self._beside = Beside()
+        #: The time of the last event; engines that end; and before when each has the room that it
+        #: had then.
+        self.now_s = 0.0
+        self._ending: dict[EngineId, Engine] = {}
+        self.tight_at_s = inf
         #: Engines below their limit, as the lanes were told: no other is in any lane's room.
         self._with_seat: set[EngineId] = set()
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
@@ -258,6 +297,7 @@ class Lanes:
             and options.targets is None
             and not options.resources
             and options.tags is None
+            and options.run_timeout_s is None
         ):
             return self.common
         return self.lane_like(Restriction.of(task))
@@ -304,6 +344,8 @@ class Lanes:
         """`engine` is there for the lanes that admit it. Returns those whose last hope it was,
         and whose tasks it can't run, in the order of their turns."""
         self._engines[engine.id] = engine
+        if engine.ends_at_s is not None:
+            self._ending[engine.id] = engine
         self._beside.joined(engine)
         was_expected = engine.id in self.expected
         self.expected.discard(engine.id)
@@ -321,6 +363,7 @@ class Lanes:
         """`engine` is gone. Returns the lanes whose tasks have no engine left that may come, in
         the order of their turns."""
         del self._engines[engine.id]
+        self._ending.pop(engine.id, None)
         self._beside.left(engine)
         self._with_seat.discard(engine.id)
         stranded = []
@@ -346,7 +389,7 @@ class Lanes:
             return  # no lane has it among its room, and none is to
         self._told += len(engine.lanes)
         for lane in engine.lanes:
-            if has_seat and (not lane.restriction.needs or lane.restriction.fits(engine)):
+            if has_seat and (lane.restriction.is_plain or self._finds_room(lane, engine)):
                 lane.room.add(engine)
                 if lane.count:
                     self.placeable[lane] = None
@@ -358,6 +401,35 @@ class Lanes:
         for lane in tag.lanes:
             if lane.count and lane.room:
                 self.placeable[lane] = None
+
+    def fits(self, lane: Lane, engine: Engine) -> bool:
+        """Whether `engine`, which `lane` admits, has the resources free now, and the time."""
+        restriction = lane.restriction
+        if restriction.needs and not restriction.fits(engine):
+            return False
+        if restriction.run_s is None or engine.ends_at_s is None:
+            return True
+        return self.now_s < last_start_s(engine, restriction.run_s)
+
+    def _finds_room(self, lane: Lane, engine: Engine) -> bool:
+        """`fits`; and until when it does is noted."""
+        if not self.fits(lane, engine):
+            return False
+        if lane.restriction.run_s is not None and engine.ends_at_s is not None:
+            until_s = last_start_s(engine, lane.restriction.run_s)
+            self.tight_at_s = min(self.tight_at_s, until_s)
+        return True
+
+    def look_at_ends(self) -> None:
+        """It is `tight_at_s`: an engine that ends may have no room any more for what takes long.
+
+        Nothing has to be done just when that comes: with the next event is soon enough.
+        """
+        self.tight_at_s = inf
+        for engine in self._ending.values():
+            for lane in engine.lanes:
+                if engine in lane.room and not self._finds_room(lane, engine):
+                    lane.room.discard(engine)
 
     def choices(self, rng: Random, now: float) -> Iterator[tuple[Task, Engine]]:
         """Take out every task that an engine has room for, each with the engine to seat it on.
@@ -432,7 +504,7 @@ class Lanes:
                 engine.lanes[lane] = None
                 # One whose change was not told yet will be: see engine_changed.
                 has_seat = engine.id in self._with_seat and len(engine.assigned) < engine.limit
-                if has_seat and restriction.fits(engine):
+                if has_seat and self._finds_room(lane, engine):
                     lane.room.add(engine)
         return lane
 

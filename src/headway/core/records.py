@@ -184,6 +184,10 @@ class Engine:
     progress_at_s: float = 0.0
     run_mean_s: float | None = None
     done: int = 0
+    #: When it ends, whatever runs there; None where nobody knows of an end.
+    ends_at_s: float | None = None
+    #: Of one that ends: the longest that a task may run which it was sent since it last had none.
+    longest_s: float = 0.0
 
     @property
     def load(self) -> int:

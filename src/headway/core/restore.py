@@ -105,6 +105,7 @@ class Restorer:
         s.stamps.first, s.stamps.last = row.stamps
         s.load_max = row.load_max
         s.lanes.expected.update(row.expected)
+        s.lanes.now_s = row.now_s
         s.counters.put_back(row.counters)
 
     def _on_client(self, row: rows.ClientRow) -> None:
@@ -132,6 +133,8 @@ class Restorer:
             progress_at_s=row.progress_at_s,
             run_mean_s=row.run_mean_s,
             done=row.done,
+            ends_at_s=row.ends_at_s,
+            longest_s=row.longest_s,
         )
 
     def _on_group(self, row: rows.GroupRow) -> None:
@@ -252,6 +255,7 @@ class Restorer:
                 needs=tuple(row.needs),
                 waits=row.waits,
                 tags=tuple(row.tags),
+                run_s=row.run_s,
             )
         )
         for task in row.tasks:

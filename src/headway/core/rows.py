@@ -42,6 +42,7 @@ class HeaderRow(Struct, array_like=True, frozen=True, tag=0):
     load_max: float
     expected: list[EngineId]
     counters: Counters
+    now_s: float = 0.0
 
 
 class ClientRow(Struct, array_like=True, frozen=True, tag=1):
@@ -78,6 +79,8 @@ class EngineRow(Struct, array_like=True, frozen=True, tag=3):
     progress_at_s: float
     run_mean_s: float | None
     done: int
+    ends_at_s: float | None = None
+    longest_s: float = 0.0
 
 
 class GroupRow(Struct, array_like=True, frozen=True, tag=4):
@@ -186,6 +189,7 @@ class QueueRow(Struct, array_like=True, frozen=True, tag=10):
     #: Of the fair turns that have begun: their priority, and how much of them was had. It stands
     #: in the last row of a lane.
     turns: list[tuple[int, int]] = []
+    run_s: float | None = None
 
 
 class TimersRow(Struct, array_like=True, frozen=True, tag=11):

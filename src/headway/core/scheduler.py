@@ -86,11 +86,13 @@ class Scheduler:
 
     def handle(self, event: ev.Event, now: float, out: Commands) -> None:
         """Take in one event, at the time `now` in seconds; then call `place`."""
+        self._pass_time(now)
         self._handlers[type(event)](event, now, out)
         self._life.settle(now, out)
 
     def tick(self, now: float, out: Commands) -> None:
         """Do what has become due by `now`; then call `place`."""
+        self._pass_time(now)
         for task_id, timer in self.timers.take_due(now):
             task = self.tasks[TaskId(task_id)]
             if timer is Timer.BACKOFF:
@@ -101,6 +103,12 @@ class Scheduler:
             self.lanes.look_again(tag)
         self._life.settle(now, out)
         self.recalls.recall_due(now, out)
+
+    def _pass_time(self, now: float) -> None:
+        lanes = self.lanes
+        lanes.now_s = now
+        if now >= lanes.tight_at_s:
+            lanes.look_at_ends()
 
     def next_deadline_s(self) -> float | None:
         """When `tick` has something to do, None if nothing is due ever."""

@@ -98,6 +98,7 @@ def _header(s: Scheduler) -> rows.HeaderRow:
         load_max=float(s.load_max),
         expected=sorted(s.lanes.expected),
         counters=replace(s.counters, by_state=list(s.counters.by_state)),
+        now_s=float(s.lanes.now_s),
     )
 
 
@@ -154,6 +155,8 @@ def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
             progress_at_s=e.progress_at_s,
             run_mean_s=e.run_mean_s,
             done=e.done,
+            ends_at_s=e.ends_at_s,
+            longest_s=float(e.longest_s),
         )
         yield row, _ROW_BYTES
 
@@ -300,6 +303,7 @@ def _queue_rows(s: Scheduler) -> Iterator[_Sized]:
                 tasks=tasks,
                 tags=list(r.tags),
                 turns=[] if rest else turns,
+                run_s=r.run_s,
             )
             yield row, _ROW_BYTES + _ID_BYTES * len(tasks)
 

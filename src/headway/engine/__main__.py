@@ -55,6 +55,8 @@ def _run(told: argparse.Namespace) -> int:
         host=socket.gethostname(),
         resources=told.resources,
         store=msgspec.json.decode(told.store, type=StoreInfo) if told.store else None,
+        ends_at_s=told.ends_at,
+        is_patient=told.patient,
     )
     try:
         engine = EngineProcess(options, EngineConfig(), WireConfig())
@@ -74,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--resources", type=json.loads, default={}, help="JSON: name to amount")
     add("--sys-path", type=json.loads, default=[], help="JSON: list of entries")
     add("--store", default="", help="JSON: where large results are kept; none for nowhere")
+    add("--ends-at", type=float, help="when it ends, by the monotonic clock")
+    add("--patient", action="store_true", help="SIGTERM counts if it is the nanny's")
     add("--token", help="what the nanny calls this engine")
     add("--status-fd", type=int, help="the status file")
     add("--notify-fd", type=int, help="wakes the nanny")

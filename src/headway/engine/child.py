@@ -175,6 +175,7 @@ class Child:
 
     def terminate(self) -> None:
         """Ask it to end: SIGTERM, to itself alone."""
+        self._status.order_stop()
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:

@@ -26,6 +26,7 @@ class Gate:
 
     __slots__ = (
         "_is_open",
+        "_is_patient",
         "_item",
         "_on_stop",
         "_stop_item",
@@ -35,8 +36,14 @@ class Gate:
         "terminated",
     )
 
-    def __init__(self, status: StatusWriter, on_stop: Callable[[], None]) -> None:
-        """`on_stop` is called by SIGTERM when no task runs, and must not raise."""
+    def __init__(
+        self, status: StatusWriter, on_stop: Callable[[], None], *, is_patient: bool = False
+    ) -> None:
+        """`on_stop` is called by SIGTERM when no task runs, and must not raise.
+
+        `is_patient`: only the SIGTERM of the nanny counts. Batch systems and service managers send
+        it to all processes of a job, where the nanny would wait for what runs.
+        """
         self.status = status
         #: Why this run was interrupted: one of the INTERRUPT_ values of status.py, or 0.
         self.interrupted = 0
@@ -45,9 +52,14 @@ class Gate:
         #: It came while a task's code ran, and raised there.
         self.terminated = False
         self._is_open = False
+        self._is_patient = is_patient
         self._item: object = None
         self._stop_item: object = None
         self._on_stop = on_stop
+
+    def heed_all(self) -> None:
+        """From now on every SIGTERM counts."""
+        self._is_patient = False
 
     def install(self) -> None:
         """Take SIGINT and SIGTERM. Again after a task took them: a task may do as it likes."""
@@ -107,6 +119,8 @@ class Gate:
         self._interrupt_if_meant()
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
+        if self._is_patient and not self.status.is_stop_ordered():
+            return
         self.stopping = True
         if self._is_open:
             self._is_open = False

@@ -7,8 +7,9 @@ file descriptors, and sends heartbeats that no task can stop. The rules are in s
 here is what drives them: one loop that waits for everything at once.
 
 It ends, and its engines with it: by a Bye of the controller, or when that does not want us; when
-the controller was away for longer than it said we should wait (patience.py); by SIGTERM; or, if
-it has a lifeline, when the process that started it is gone (lifeline.py).
+the controller was away for longer than it said we should wait (patience.py); by SIGTERM, or at the
+end of its time, when its engines have had some time to end what they run (leaving.py); or, if it
+has a lifeline, when the process that started it is gone (lifeline.py).
 
 What this file must not know: tasks, and how an engine runs them.
 """
@@ -33,6 +34,7 @@ import zmq
 
 from headway.config import EngineConfig, WireConfig
 from headway.engine.handshake import wait_welcome
+from headway.engine.leaving import NEVER_S, Leaving
 from headway.engine.line import Route
 from headway.engine.link import Link
 from headway.engine.patience import Patience
@@ -69,6 +71,10 @@ class NannyOptions:
     has_lifeline: bool = True
     #: Its lifeline is that of the process that started its parent, which it survives.
     is_orphan: bool = False
+    #: After so long it ends, whatever runs there; None for never.
+    lifetime_s: float | None = None
+    #: For how long what runs may go on when it is told to end, or at the end of its time.
+    drain_s: float = 0.0
     config: EngineConfig = field(default_factory=EngineConfig)
 
 
@@ -84,9 +90,13 @@ class Nanny:
         self._options = options
         self._token = uuid.uuid4().hex
         self._parent_pid = os.getppid()
+        self._lifeline_ended = False
         self._heartbeat_at_s = 0.0
         self._heartbeat_s = wire.heartbeat_s
         self._patience = Patience()
+        lifetime_s = options.lifetime_s
+        self._ends_at_s = NEVER_S if lifetime_s is None else time.monotonic() + lifetime_s
+        self._leaving = Leaving(options.drain_s, self._ends_at_s)
         self._reports = Reports(lambda message: self._link.say(message))
         info = read_connection_file(options.connection)
         self._keeper = keeper = Storekeeper(self._token, info, wire)
@@ -173,6 +183,10 @@ class Nanny:
             *("--resources", json.dumps(options.resources)),
             *("--sys-path", json.dumps(list(options.sys_path))),
         ]
+        if options.drain_s:
+            arguments.append("--patient")
+        if self._ends_at_s < NEVER_S:
+            arguments += ["--ends-at", str(self._ends_at_s)]
         if self._keeper.info is not None:
             arguments += ["--store", msgspec.json.encode(self._keeper.info).decode()]
         cwd = str(options.cwd.absolute()) if options.cwd is not None else None
@@ -188,25 +202,32 @@ class Nanny:
         """
         while True:
             now_s = time.monotonic()
+            if self._leaving.look(now_s):
+                self._leave()
             self._supervisor.on_time(now_s)
             if now_s >= self._heartbeat_at_s:
                 self._heartbeat_at_s = now_s + self._heartbeat_s
                 if self._link.is_welcome:
-                    self._link.say(m.Heartbeat(self._supervisor.vitals()))
+                    self._link.say(m.Heartbeat(self._supervisor.vitals(), self._leaving.reason))
                     if (stock := self._keeper.stock(now_s)) is not None:
                         self._link.say(stock)
             reason = self._turn()
             if reason is not None:
                 return reason
+            if self._leaving.reason and not len(self._supervisor):
+                return self._leaving.reason
+            if self._leaving.is_over(time.monotonic()):
+                return self._leaving.reason
 
     def _turn(self) -> str | None:
         """Wait until something happens, and see to it; a reason to end, if that is what it is."""
         now_s = time.monotonic()
         engine_fds = self._supervisor.fds(now_s)
         waited_for = [*engine_fds, *self._link.fds(), self._signals.fd]
-        if self._options.has_lifeline:
+        if self._options.has_lifeline and not self._lifeline_ended:
             waited_for.append(_STDIN)
         due_s = min(self._heartbeat_at_s, self._supervisor.next_due_s(now_s), self._link.due_s())
+        due_s = min(due_s, self._leaving.due_s())
         ready = _poll(waited_for, due_s - now_s)
         now_s = time.monotonic()
         for which in ready:
@@ -216,13 +237,27 @@ class Nanny:
             numbers = self._signals.take()
             self._supervisor.on_children_changed(now_s)
             if signal.SIGTERM in numbers or signal.SIGINT in numbers:
-                return "the nanny was told to stop"
+                if not self._options.drain_s:
+                    return "the nanny was told to stop"
+                self._order_leave("the nanny was told to stop", now_s, signal.SIGINT in numbers)
         if _STDIN in ready and not os.read(_STDIN, 4096):
-            return "the process that started the nanny is gone"
+            if not self._options.drain_s:
+                return "the process that started the nanny is gone"
+            self._lifeline_ended = True
+            self._order_leave("the process that started the nanny is gone", now_s)
         may_survive = self._options.is_orphan or not self._options.has_lifeline
         if not may_survive and os.getppid() != self._parent_pid:
             return "the process that started the nanny is gone"
         return self._hear(now_s) or self._miss_controller(now_s)
+
+    def _order_leave(self, reason: str, now_s: float, is_urgent: bool = False) -> None:
+        self._leaving.order(reason, now_s, is_urgent=is_urgent)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Start no more engines, and have the controller drain those that are here."""
+        self._supervisor.start_no_more(self._leaving.reason)
+        self._heartbeat_at_s = 0.0
 
     def _hear(self, now_s: float) -> str | None:
         """Take in what the controller has sent; a reason to end, if that is what it said."""
@@ -297,6 +332,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine_command=told.engine_command or [sys.executable],
         has_lifeline=not told.no_lifeline,
         is_orphan=told.orphan,
+        lifetime_s=told.lifetime,
+        drain_s=told.drain,
         config=EngineConfig(**told.config),
     )
     try:
@@ -329,6 +366,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="JSON: the interpreter that runs engines, with its arguments",
     )
+    add("--lifetime", type=float, help="end after so many seconds, whatever runs")
+    add("--drain", type=float, default=0.0, help="seconds that what runs has to end")
     add("--orphan", action="store_true", help="run on when the parent ends, but stdin does not")
     add("--no-lifeline", action="store_true", help="run on when stdin or the parent ends")
     return parser

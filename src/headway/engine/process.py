@@ -23,6 +23,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,10 @@ class EngineOptions:
     resources: dict[str, float] = field(default_factory=dict)
     #: Where its large results are kept; None for nowhere.
     store: StoreInfo | None = None
+    #: When it ends, whatever runs then, by the monotonic clock; None where nobody knows of an end.
+    ends_at_s: float | None = None
+    #: Who else than the nanny wants it to end is not heard.
+    is_patient: bool = False
 
 
 class EngineProcess:
@@ -90,7 +95,7 @@ class EngineProcess:
         # A lock as the cheapest thing to wait for: released to wake the main thread.
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._gate = Gate(self._status, self._wake_main)
+        self._gate = Gate(self._status, self._wake_main, is_patient=options.is_patient)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         identity = f"engine-{options.token}".encode()
         info = read_connection_file(options.connection)
@@ -230,6 +235,8 @@ class EngineProcess:
         """
         held = dict.fromkeys([*self._queue.held(), *self._results.held()])
         options = self._options
+        ends_at_s = options.ends_at_s
+        ends_in_s = None if ends_at_s is None else max(0.0, ends_at_s - time.monotonic())
         return m.EngineHello(
             m.VERSION,
             options.token,
@@ -240,6 +247,7 @@ class EngineProcess:
             cluster,
             list(held),
             nth,
+            ends_in_s,
         )
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
@@ -258,6 +266,7 @@ class EngineProcess:
         elif isinstance(message, m.StopTasks):
             self._on_stop_tasks(message)
         elif isinstance(message, m.Bye):
+            self._gate.heed_all()
             os.kill(os.getpid(), signal.SIGTERM)
             # A signal that comes just before a thread waits for a lock does not end that wait.
             self._wake_main()

@@ -1,11 +1,11 @@
 """The status file: what an engine does now, readable by its nanny even after the engine died.
 
-96 bytes of memory that an engine and its nanny share. Rule 1: every field is one aligned store of
+104 bytes of memory that an engine and its nanny share. Rule 1: every field is one aligned store of
 eight bytes, so a reader never sees half of one, and a process that is killed leaves none.
 Rule 2: one store, of SEQUENCE, makes a begun or ended run visible: the records of this run and
 of the one before take turns, so that the record it points to is whole at any moment. Rule 3:
-the engine writes everything but INTERRUPT, which only the nanny writes; it names the *run* it
-means, so that an interrupt that comes late never hits the next task.
+the engine writes everything but INTERRUPT and STOP_ORDERED, which only the nanny writes. The first
+names the *run* it means, so that an interrupt that comes late never hits the next task.
 
 Deadlines are on the monotonic clock, which the processes of one host share, so that setting
 the wall clock neither kills a task nor lets one run for ever.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from headway.core.events import TaskId
 
 #: Changes with the layout; an engine of another version of headway must not misread it.
-_LAYOUT = 0x4845_4144_5741_5902
+_LAYOUT = 0x4845_4144_5741_5903
 
 # Indices of 8-byte words. Two records of three words follow the header.
 _LAYOUT_WORD = 0
@@ -33,7 +33,8 @@ _SEQUENCE = 2  # number of the run * 2, plus 1 while it goes on
 _INTERRUPT = 3  # number of the run to interrupt * 4, plus why
 _LOOK_AT = 4
 _STOP_HEARD = 5  # the last task of which the engine has heard that it shall not run
-_RECORDS = 6
+_STOP_ORDERED = 6  # the nanny wants the engine to end
+_RECORDS = 7
 _RECORD_WORDS = 3
 _TASK, _STARTED_AT, _DEADLINE = range(_RECORD_WORDS)
 _WORDS = _RECORDS + 2 * _RECORD_WORDS
@@ -132,6 +133,10 @@ class StatusWriter(_Mapped):
         """`task`, and what was to be stopped before it, will not begin. By the receiver thread."""
         self._words[_STOP_HEARD] = task
 
+    def is_stop_ordered(self) -> bool:
+        """Whether the nanny wants the engine to end."""
+        return bool(self._words[_STOP_ORDERED])
+
     def interrupt_reason(self) -> int:
         """Why the nanny wants the current run interrupted; 0 if it does not."""
         word = self._words[_INTERRUPT]
@@ -167,3 +172,7 @@ class StatusReader(_Mapped):
     def interrupt(self, run: int, reason: int) -> None:
         """Say that `run`, and no other, is meant by the SIGINT that follows."""
         self._words[_INTERRUPT] = run * 4 + reason
+
+    def order_stop(self) -> None:
+        """Say that the SIGTERM that follows is the nanny's."""
+        self._words[_STOP_ORDERED] = 1

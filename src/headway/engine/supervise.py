@@ -11,6 +11,7 @@ What this file must not know: sockets, signal handlers, command lines; how an en
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ class Supervisor:
         #: Why it gave up, until that is told.
         self._untold = ""
         self._is_stopping = False
+        self._leaves = ""
 
     def __len__(self) -> int:
         return len(self._engines)
@@ -132,10 +134,16 @@ class Supervisor:
         if watch is not None:
             self._stop(watch, reason, restart, now_s)
 
+    def start_no_more(self, reason: str) -> None:
+        """We leave, for this reason: those that are here stay, and whoever ends is not replaced."""
+        self._is_stopping = True
+        self._leaves = self._leaves or reason
+        self._missing = 0
+        self._untold = ""
+
     def stop_all(self, reason: str, now_s: float) -> None:
         """End all engines; then nothing is started any more. Done when `len` is 0."""
-        self._is_stopping = True
-        self._untold = ""
+        self.start_no_more(reason)
         self._starter.on_readable(now_s)  # what is launched is ended as such
         for watch in list(self._engines.values()):
             self._stop(watch, reason, False, now_s)
@@ -309,7 +317,7 @@ class Supervisor:
             status,
             watch.ladder,
             evidence,
-            stop_reason=watch.stop_reason,
+            stop_reason=watch.stop_reason or self._why_killed(watch, end),
             restart=watch.restart,
             grace_s=self._config.stop_grace_s,
             stack=child.stack,
@@ -329,6 +337,11 @@ class Supervisor:
         else:
             self._failures = 0
         self.start(now_s)
+
+    def _why_killed(self, watch: _Watch, end: End) -> str | None:
+        """That whoever wants us to leave was impatient: a batch system kills all of a job."""
+        is_killed = end.exit_code == -signal.SIGKILL and not watch.ladder.is_killing
+        return self._leaves if self._leaves and is_killed else None
 
     def _drain(self, child: Child) -> None:
         """Forward what a dead engine left in its pipes."""

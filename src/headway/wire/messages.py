@@ -71,6 +71,7 @@ class EngineHello(Struct, tag="engine-hello", frozen=True):
 
     One that was welcomed before and returns says to which `cluster`, and what it `held` when it
     said so: what it is sent between this hello and the answer, it throws away.
+    `ends_in_s`: it ends then, whatever runs there; None where nobody knows of an end.
     """
 
     version: int
@@ -82,6 +83,7 @@ class EngineHello(Struct, tag="engine-hello", frozen=True):
     cluster: str = ""
     held: list[Held] = []
     nth: int = 1
+    ends_in_s: Amount | None = None
 
 
 class NannyHello(Struct, tag="nanny-hello", frozen=True):
@@ -431,9 +433,14 @@ class Vitals(Struct, array_like=True, frozen=True):
 
 
 class Heartbeat(Struct, tag="heartbeat", frozen=True):
-    """A nanny's sign of life, with its engines' vitals."""
+    """A nanny's sign of life, with its engines' vitals.
+
+    `leaves`: why it is about to end; "" while it is not. Then its engines take no more tasks, and
+    each is ended (StopEngine) once it has none: the nanny waits for that, up to a limit of its own.
+    """
 
     engines: list[Vitals]
+    leaves: str = ""
 
 
 class EngineDied(Struct, tag="engine-died", frozen=True):

@@ -105,6 +105,77 @@ Daemon = Annotated[
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
 ]
 
+Connect = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Start engines here, for the cluster of this connection file, or name; - is stdin.",
+    ),
+]
+EnginesHere = Annotated[
+    int | None,
+    typer.Option(
+        "-n", "--engines", min=1, metavar="N", help="So many.", show_default="one a core, or a rank"
+    ),
+]
+Lifetime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="They end after so long: 90s, 1h30m, 01:30:00. No task that would not fit begins.",
+    ),
+]
+Drain = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        max=86_400,
+        metavar="SECONDS",
+        help="What runs has so long when they are to end.",
+        show_default="20",
+    ),
+]
+Lifeline = Annotated[
+    bool, typer.Option("--lifeline", help="The end of stdin is the end of them, in order.")
+]
+LauncherName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Start them by: local, ssh, slurm, pbs, lsf, sge, htcondor, kubernetes, aws, "
+        "googlecloud.",
+    ),
+]
+LauncherFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", dir_okay=False, help="A launcher and its settings, in TOML."),
+]
+Blocks = Annotated[int, typer.Option(min=1, max=1_000, metavar="N", help="So many blocks.")]
+Nodes = Annotated[
+    int | None, typer.Option(min=1, max=10_000, metavar="N", help="Nodes of a block.")
+]
+PerNode = Annotated[
+    int | None, typer.Option(min=1, max=10_000, metavar="N", help="Engines on each node.")
+]
+Walltime = Annotated[
+    str | None, typer.Option(metavar="TIME", help="How long a block may run: 1h, 01:00:00.")
+]
+Account = Annotated[str | None, typer.Option(metavar="NAME", help="Who pays.")]
+Queue = Annotated[str | None, typer.Option(metavar="NAME", help="The queue, or partition.")]
+Host = Annotated[
+    list[str] | None,
+    typer.Option(metavar="HOST", help="Of the launcher ssh; may be given again."),
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Another setting of the launcher; may be given again."
+    ),
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Return at once: the blocks go on, and end by themselves.")
+]
+
 
 @app.command()
 def start(
@@ -202,15 +273,36 @@ def status(
 @app.command()
 def engines(
     action: Annotated[
-        str, typer.Argument(metavar="ACTION", help="list, add, drain, stop or restart.")
+        str, typer.Argument(metavar="ACTION", help="list, start, add, drain, stop or restart.")
     ] = "list",
     subject: Annotated[
         str | None, typer.Argument(metavar="WHICH", help="An engine's id; for add, how many.")
     ] = None,
     cluster: ClusterOption = None,
+    connect: Connect = None,
+    engines: EnginesHere = None,
+    lifetime: Lifetime = None,
+    drain: Drain = None,
+    resource: Resource = None,
+    lifeline: Lifeline = False,
+    launcher: LauncherName = None,
+    config: LauncherFile = None,
+    blocks: Blocks = 1,
+    nodes: Nodes = None,
+    per_node: PerNode = None,
+    walltime: Walltime = None,
+    account: Account = None,
+    queue: Queue = None,
+    host: Host = None,
+    setting: Setting = None,
+    detach: Detach = False,
     json: JsonOption = False,
 ) -> None:
-    """List engines; add some; drain, stop or restart one.
+    """List engines; start some here, or by a launcher; add, drain, stop or restart one.
+
+    With --connect: one nanny with engines on this host, in the foreground, for the cluster of that
+    connection file. With --launcher or --config: engines elsewhere, in blocks. Told to end, they
+    take no more tasks, and what runs has some seconds.
 
     A drained engine takes no more tasks, and gives back what it has not begun. What a stopped or
     restarted one runs is repeated elsewhere, where it may be.
@@ -218,13 +310,42 @@ def engines(
     \b
     Example:
         headway engines
-        headway engines add 2
         headway engines drain e0
+        headway engines --connect connection.json -n 8 --lifetime 1h
+        headway engines --launcher slurm --nodes 2 --per-node 8 --walltime 1h --account physics
+        headway engines --launcher ssh --host node1 --host node2
     """
     with ends_in_words(_GOES_ON, EXIT_USAGE):
-        from headway.cli.steer import engines as run
+        if launcher is not None or config is not None:
+            from headway.cli import blocks as launched
 
-        run(cluster, action, subject, json)
+            _only(action, "start")
+            given: dict[str, object] = {
+                "nodes": nodes,
+                "walltime": walltime or lifetime,
+                "account": account,
+            }
+            given |= {"per_node": per_node or engines, "queue": queue, "drain": drain}
+            lists = (given, resource or [], host or [], setting or [])
+            which = (launcher, config, connect or cluster, blocks, detach)
+            launched.run(launched.BlocksOptions(*which, *lists), json)
+        elif connect is not None or action == "start":
+            from headway.cli import engines_here as here
+            from headway.cli.which import find
+
+            _only(action, "start")
+            where = connect or find(cluster)
+            told = (where, engines, lifetime, drain, resource or [], lifeline)
+            here.run(here.EnginesOptions(*told))
+        else:
+            from headway.cli.steer import engines as run
+
+            run(cluster, action, subject, json)
+
+
+def _only(action: str, wanted: str) -> None:
+    if action not in ("list", wanted):  # "list" is what it is if nothing was said
+        raise ValueError(f"{action} goes without --connect and --launcher: they {wanted} engines")
 
 
 @app.command()
