@@ -15,7 +15,7 @@ from headway.config import SchedulerConfig
 from headway.core import events as ev
 from headway.core import problems
 from headway.core.events import ClientId, ConditionSpec, EngineId, TaskId, TaskSpec
-from headway.core.states import ON_ENGINE_STATES, TaskState
+from headway.core.states import ON_ENGINE_STATES, RETRIABLE_STATES, TaskState
 from tests.core.model_facts import (
     IMPOSSIBLE,
     OPEN,
@@ -401,6 +401,12 @@ class Model(Facts):
         task.state = state
         task.problem = problem
         task.backoff_until_s = None
+        task.may_be_retried = (
+            state in RETRIABLE_STATES
+            and task.engine is not None
+            and task.spec.follow is None
+            and not task.options.at_most_once
+        )
         if task.client in self.clients or not task.released:
             self.said.append(Said(task.client, task.spec.id, state, problem))
 
@@ -479,11 +485,14 @@ class Model(Facts):
         return follow is not None or not (task.options.wait_for_engines and can_come)
 
     def _forget(self, id_: TaskId) -> bool:
-        """Drops a node that is final, released, and that no unfinished task names."""
+        """Drops a node that is final, released, and that no unfinished task names, nor one that may
+        be retried takes a value from."""
         node = self.nodes[id_]
         if id_ in self.forgotten or not node.released or not node.is_final:
             return False
         if any(id_ in set(task.needs()) for task in self.tasks() if not task.is_final):
+            return False
+        if any(task.may_be_retried and id_ in task.spec.inputs for task in self.tasks()):
             return False
         self.forgotten.add(id_)
         return True

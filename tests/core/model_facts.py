@@ -49,6 +49,8 @@ class ModelTask:
     problem: str | None = None
     #: The shell put it back: how it ended is known, and no more.
     is_remembered: bool = False
+    #: It failed, and may be tried again when somebody asks: it needs its function and its inputs.
+    may_be_retried: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -186,8 +188,10 @@ class Facts:
         return [task for task in self.tasks() if task.state is S.READY]
 
     def functions(self) -> set[bytes]:
-        """Those that a client declares, or an unfinished task needs."""
-        used = {task.function for task in self.tasks() if not task.is_final}
+        """Those that a client declares, or a task needs that has not ended or may be retried."""
+        used = {
+            task.function for task in self.tasks() if task.may_be_retried or not task.is_final
+        }
         return used.union(*self.declared.values())
 
     # --- conditions ----------------------------------------------------------------------------
