@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Lock
 from types import TracebackType
@@ -42,11 +42,15 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
     `close` (or leaving a `with`) cancels the tasks that were submitted and not given out, and
     closes the input, if that is a generator; so does dropping the last reference.
 
+    The input is asked for more by who reads, also while tasks are under way: one that waits long
+    for its next item keeps back what ends meanwhile.
+
     Where the input raises, or gives something that can't be submitted, the futures of what came
     before are given out first, and then the exception is raised.
 
     Parameters:
         source: what is submitted, item by item.
+        inputs: what `source` reads: of these, generators are closed if the stream ends early.
         submit: makes a future of an item.
         cancel: cancels futures, and does not wait for that; None leaves them alone.
         ordered: give them out in the order of `source`, not in that of their ends.
@@ -56,6 +60,7 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
     def __init__(
         self,
         source: Iterable[Any],
+        inputs: Sequence[Iterable[Any]],
         submit: Callable[[Any], Future[Any]],
         cancel: Callable[[list[Future[Any]]], None] | None,
         ordered: bool,
@@ -63,6 +68,7 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
     ) -> None:
         self._is_closed = True  # `__del__` runs also where what follows raises
         self._source: Iterator[Any] | None = iter(source)
+        self._inputs = inputs
         self._submit = submit
         self._cancel = cancel
         self._is_ordered = ordered
@@ -138,14 +144,13 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
         self._is_closed = True
         rest = [future for future in self._open.copy().values() if not future.done()]
         self._open.clear()
-        source, self._source = self._source, None
-        try:
-            if rest and self._cancel is not None:
-                self._cancel(rest)
-        finally:
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
+        inputs = self._inputs
+        self._end_input()
+        if rest and self._cancel is not None:
+            self._cancel(rest)
+        for each in inputs:
+            if isinstance(each, Generator):
+                each.close()
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -173,8 +178,7 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
         if not self._is_ready():
             return None
         future = self._head() if self._is_ordered else self._ended.take()
-        if self._open.pop(id(future), None) is None:  # the same one was in the input twice
-            return self._take()
+        self._open.pop(id(future), None)  # not there, if it was closed just now
         self._pace.count(future)
         return future
 
@@ -193,17 +197,21 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
                 self._pace.pulled(time.monotonic() - began_s)
                 future = self._submit(item)
             except StopIteration:
-                self._source = None
+                self._end_input()
                 return
             except Exception as error:  # raised once all before it is given out: see `_take`
-                self._error, source, self._source = error, self._source, None
-                if source is not None and hasattr(source, "close"):
-                    source.close()
+                self._error = error
+                self._end_input()
                 return
             if id(future) not in self._open:
                 self._open[id(future)] = future
                 if not self._is_ordered:
                     future.add_done_callback(self._ended.put)
+
+    def _end_input(self) -> None:
+        """Read no more of it, and hold nothing of it."""
+        self._source = None
+        self._inputs = ()
 
     def _head(self) -> Future[Any]:
         return next(iter(self._open.values()))
@@ -227,7 +235,7 @@ class _Ended:
         self._first: Future[Any] | None = None
         self._tell: Callable[[], None] | None = None
 
-    def put(self, future: Future[Any]) -> None:
+    def put(self, future: Any) -> None:
         """Called on any thread."""
         self._queue.put(future)
         tell = self._tell
@@ -290,7 +298,7 @@ class _Pace:
         if self._fixed is not None:
             return
         self._given += 1
-        self._given_bytes += future.inline_bytes
+        self._given_bytes += _inline_bytes(future)
         took_s = time.monotonic() - self._since_s
         if took_s < _WINDOW_S and self._given_bytes < _WINDOW_BYTES:
             return
@@ -299,3 +307,9 @@ class _Pace:
         self.window = max(1, min(max(wanted, _WINDOW_MIN), _WINDOW_MAX, fits))
         self._since_s += took_s
         self._given = self._given_bytes = 0
+
+
+def _inline_bytes(future: Future[Any]) -> int:
+    """What the result takes here, while nobody has asked for it."""
+    data = future._end.payload if future._end is not None else None
+    return len(data) if isinstance(data, bytes | memoryview) else 0
