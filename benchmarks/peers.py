@@ -89,7 +89,8 @@ class Headway(Peer):
         self.submit = self.client.submit  # type: ignore[method-assign, assignment] # a call less
 
     def map(self, fn: Callable[..., Any], values: Iterable[Any]) -> Sequence[Any]:
-        return self.client.map(fn, values)
+        futures: Sequence[Any] = self.client.map(fn, values)
+        return futures
 
     def address(self) -> str:
         return str(self.client.connection_file)

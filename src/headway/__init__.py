@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headway.client.futures import Future, Group
     from headway.client.options import EngineInfo
     from headway.client.progress import progress
+    from headway.client.stream import Stream
     from headway.doors.async_client import AsyncClient
     from headway.doors.dask import dask_get
     from headway.doors.executor import Executor
@@ -38,6 +39,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "Dependency",
     "Future",
     "Group",
+    "Stream",
     # Graphs that are described first
     "Graph",
     "Ref",
@@ -75,6 +77,7 @@ _HOMES = {
     "Graph": "headway.doors.graph",
     "Group": "headway.client.futures",
     "Ref": "headway.doors.graph",
+    "Stream": "headway.client.stream",
 }
 
 

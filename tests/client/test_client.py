@@ -59,7 +59,7 @@ def test_futures_in_arguments_are_data_edges_at_any_depth(client, controller):
 
 
 def test_map_pairs_its_iterables_as_the_builtin_does_and_gather_keeps_the_order(client):
-    group = client.map(pow, iter(range(5)), [2] * 3)
+    group = client.map(pow, range(5), [2] * 3)
     assert isinstance(group, headway.Group)
     assert isinstance(group, list)
     assert client.gather(group) == [0, 1, 4]

@@ -350,3 +350,54 @@ def test_a_payload_above_the_limit_is_refused_with_both_numbers():
     payload.check_size(b"x" * 1000, 1000, "the result of load")
     with pytest.raises(SerializationError, match=r"the result of load: 1,001 bytes .* 1,000 may"):
         payload.check_size(b"x" * 1001, 1000, "the result of load")
+
+
+@pytest.fixture
+def plain_futures(monkeypatch):
+    """Futures that the plain pickler may write, as it may the client's."""
+    monkeypatch.setattr(payload, "_references", set())
+    payload.register_reference(FakeFuture)
+
+
+ATOMS = st.none() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+PLAIN = st.recursive(
+    ATOMS | st.builds(FakeFuture, st.integers()),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple),
+)
+
+
+def _values(data, futures):
+    return payload.load_arguments(data, [payload.dump_result(f.value, "f") for f in futures])
+
+
+@given(st.lists(PLAIN).map(tuple), st.dictionaries(st.text(), PLAIN))
+def test_both_picklers_write_the_same_arguments_and_find_the_same_futures(args, kwargs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payload, "_references", {FakeFuture})
+        quick, found = payload.dump_arguments(args, kwargs)
+        patch.setattr(payload, "_is_plain", lambda values: False)
+        slow, found_slowly = payload.dump_arguments(args, kwargs)
+    assert [id(future) for future in found] == [id(future) for future in found_slowly]
+    assert _values(quick, found) == _values(slow, found_slowly)
+
+
+def test_futures_beside_plain_values_take_the_fast_path(monkeypatch, plain_futures):
+    monkeypatch.setattr(payload, "_dumps", None)  # cloudpickle is not called
+    a, b = FakeFuture(1), FakeFuture(2)
+    data, futures = payload.dump_arguments((a, [b, "x", (1, a)]), {"k": b})
+    assert futures == [a, b]
+    assert _values(data, futures) == ((1, [2, "x", (1, 1)]), {"k": 2})
+
+
+def test_what_the_plain_pickler_would_write_otherwise_goes_to_cloudpickle(plain_futures):
+    deep: list[Any] = [lambda: 7]
+    for _ in range(10):
+        deep = [deep]
+    circle: list[Any] = []
+    circle.append(circle)
+    data, _ = payload.dump_arguments((deep, circle, [lambda: 8], [0] * 100), {})
+    (deep, circle, (eight,), zeros), _ = payload.load_arguments(data, [])
+    for _ in range(10):
+        (deep,) = deep
+    assert (deep[0](), eight(), zeros) == (7, 8, [0] * 100)
+    assert circle[0] is circle

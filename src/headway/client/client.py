@@ -21,9 +21,11 @@ from headway.client.chaos import check as check_chaos
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
 from headway.client.link import ANSWER_S, Link
+from headway.client.mapping import Maps, as_completed
 from headway.client.options import EngineInfo
 from headway.client.session import Function
 from headway.client.spawn import ControllerProcess
+from headway.client.stream import Stream
 from headway.client.view import View, wait_accepted
 from headway.config import WireConfig
 from headway.core.adaptive import IDLE_S
@@ -49,7 +51,7 @@ def _undo(link: Link | None, process: ControllerProcess | None, launcher: Launch
         launcher.close()
 
 
-class Client:
+class Client(Maps):
     """A connection to a cluster; by default to one of its own, which it starts and stops.
 
     Parameters:
@@ -222,19 +224,6 @@ class Client:
         view = View(self, self._defaults) if self._defaults else None
         return self._submit(self._function(fn), fn, args, kwargs, view)
 
-    def map(
-        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], progress: bool = False
-    ) -> Group:
-        """A task `fn(*items)` for each tuple of items, as the built-in `map` pairs them.
-
-        With `progress` it is shown how far they are, while the program goes on: see
-        `headway.progress`.
-
-        Returns the futures, in order; `gather` gives their values. Raises as `submit` does.
-        """
-        view = View(self, self._defaults) if self._defaults else None
-        return self._map(fn, iterables, view, progress)
-
     def options(self, **settings: Any) -> View:
         """A view of this client whose `submit` and `map` treat tasks as the options say.
 
@@ -298,6 +287,18 @@ class Client:
             else:
                 raise TypeError(f"gather takes futures, not {future!r}")
         return results
+
+    def as_completed(self, futures: Iterable[Future[Any]], *, window: int | None = None) -> Stream:
+        """The futures, each once it has ended, in whatever way. What was given out is not held.
+
+        Of an iterator only a window of futures is taken ahead, so that it may submit them:
+        `client.as_completed(client.submit(f, x) for x in endless)`. To close the Stream that is
+        returned leaves the tasks alone, unlike that of `map`.
+
+        Raises:
+            TypeError: something is no Future; of an iterator, when it is come to.
+        """
+        return as_completed(self, futures, window)
 
     def cancel(
         self, futures: Any = _ALL, *, downstream: bool = False, queued_only: bool = False
@@ -512,26 +513,8 @@ class Client:
         self._link.submit(function, data, future, inputs, after, follow, view.task_options, keep)
         return future
 
-    def _map(
-        self,
-        fn: Callable[..., Any],
-        iterables: Sequence[Iterable[Any]],
-        view: View | None,
-        progress: bool = False,
-    ) -> Group:
-        if not iterables:
-            raise TypeError("map needs at least one iterable beside the function")
-        function = self._function(fn)
-        submit = self._submit
-        if options.flag("progress", progress):
-            from headway.client.progress import shown
-
-            calls = zip(*iterables, strict=False)
-            futures = (submit(function, fn, args, {}, view) for args in calls)
-            return Group(shown(futures, iterables), self)
-        return Group(
-            [submit(function, fn, args, {}, view) for args in zip(*iterables, strict=False)], self
-        )
+    def _maps_with(self) -> tuple[Client, View | None]:
+        return self, View(self, self._defaults) if self._defaults else None
 
     def _inputs(self, refs: Sequence[Any]) -> tuple[list[TaskId], Any]:
         """The ids of the futures among the arguments; those of other clients, to be kept."""

@@ -397,6 +397,9 @@ class Future(concurrent.futures.Future[T]):
                     end.payload = take_apart(value.name, data)  # type: ignore[assignment]
 
 
+payload.register_reference(Future)
+
+
 class Again(Future[T]):
     """Waits for the end of a task that runs again, for the sake of `first`, its future."""
 

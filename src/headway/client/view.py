@@ -5,11 +5,12 @@ What this file must not know: sockets, threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headway.client import dependency, options
 from headway.client.futures import Future, Group
+from headway.client.mapping import Maps
 from headway.core.events import ConditionSpec
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def wait_accepted(future: Future[Any]) -> None:
         future._client._link.wait_accepted(future.node)
 
 
-class View:
+class View(Maps):
     """A client with options: made by `Client.options`, and by `View.options` with more of them."""
 
     def __init__(self, client: Client, settings: dict[str, Any]) -> None:
@@ -45,11 +46,8 @@ class View:
         client = self._client
         return client._submit(client._function(fn), fn, args, kwargs, self)
 
-    def map(
-        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], progress: bool = False
-    ) -> Group:
-        """As `Client.map`, with these options for each of the tasks."""
-        return self._client._map(fn, iterables, self, progress)
+    def _maps_with(self) -> tuple[Client, View | None]:
+        return self._client, self
 
     def options(self, **settings: Any) -> View:
         """These options and more; what is given again replaces what was given before."""

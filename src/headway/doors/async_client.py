@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
 from headway.client.cancelling import CancelReport
 from headway.client.client import Client
 from headway.client.futures import Future, Group
+from headway.client.mapping import Maps
 from headway.client.options import EngineInfo
+from headway.client.stream import Stream
 from headway.client.view import View
 from headway.client.waking import waker_of
 
 
-class AsyncClient:
+class AsyncClient(Maps):
     """A `Client` whose methods suit an event loop: `async with headway.AsyncClient() as client`.
 
     It takes the parameters of `Client`. The cluster is started, or connected to, by `async with`.
@@ -62,6 +63,9 @@ class AsyncClient:
             raise RuntimeError("open the AsyncClient first: async with headway.AsyncClient() as c")
         return self._started
 
+    def _maps_with(self) -> tuple[Client, View | None]:
+        return self._client._maps_with()
+
     # --- tasks: at once -------------------------------------------------------------------------
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -71,12 +75,6 @@ class AsyncClient:
         Raises as `Client.submit` does.
         """
         return self._client.submit(fn, *args, **kwargs)
-
-    def map(
-        self, fn: Callable[..., Any], /, *iterables: Iterable[Any], progress: bool = False
-    ) -> Group:
-        """A task `fn(*items)` for each tuple of items, as `Client.map`; `gather` waits for them."""
-        return self._client.map(fn, *iterables, progress=progress)
 
     def options(self, **settings: Any) -> View:
         """A view whose `submit` and `map` treat tasks as the options say: see `Client.options`."""
@@ -126,26 +124,9 @@ class AsyncClient:
             last.result()  # raises, if that is why the waiting ended
         return self._client.gather(futures)
 
-    async def as_completed(self, futures: Iterable[Future[Any]]) -> AsyncIterator[Future[Any]]:
-        """The futures, each when it has ended, in whatever way: `async for future in ...`."""
-        wanted = set(futures)
-        left = len(wanted)
-        soon = waker_of(asyncio.get_running_loop()).soon
-        ended: deque[Future[Any]] = deque()
-        news = asyncio.Event()
-
-        def put(future: Future[Any]) -> None:
-            ended.append(future)
-            news.set()
-
-        while wanted:  # what was given out is not held here
-            wanted.pop().add_done_callback(functools.partial(soon, put))
-        del futures
-        for _ in range(left):
-            while not ended:
-                news.clear()
-                await news.wait()
-            yield ended.popleft()
+    def as_completed(self, futures: Iterable[Future[Any]], *, window: int | None = None) -> Stream:
+        """The futures, each once it has ended, as `Client.as_completed`: `async for f in ...`."""
+        return self._client.as_completed(futures, window=window)
 
     async def cancel(self, *futures: Any, **settings: Any) -> CancelReport:
         """Cancel tasks, and say what became of each: takes what `Client.cancel` takes."""
