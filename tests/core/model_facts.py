@@ -189,9 +189,7 @@ class Facts:
 
     def functions(self) -> set[bytes]:
         """Those that a client declares, or a task needs that has not ended or may be retried."""
-        used = {
-            task.function for task in self.tasks() if task.may_be_retried or not task.is_final
-        }
+        used = {task.function for task in self.tasks() if task.may_be_retried or not task.is_final}
         return used.union(*self.declared.values())
 
     # --- conditions ----------------------------------------------------------------------------
