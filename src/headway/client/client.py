@@ -120,7 +120,7 @@ class Client(Maps):
     ) -> None:
         if not isinstance(wire, WireConfig | None):
             raise TypeError(f"wire={wire!r} is not a headway.config.WireConfig")
-        wire = wire or WireConfig()
+        self._wire = wire = wire or WireConfig()
         cluster_options = {
             "engines": engines,
             "hwm": hwm,
@@ -151,7 +151,6 @@ class Client(Maps):
             self._link = link = Link(
                 info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s
             )
-            self._wire = wire
             self._functions = FunctionCache()
             #: Nodes whose futures are gone; futures append to it as they go.
             self._released = link.session.released
