@@ -77,6 +77,8 @@ def test_what_the_fork_packed_leads_to_the_same_ledger(life: Life):
     compaction = Compaction(life.journal, turns_bytes_min=1)
     try:
         assert compaction.committed(life.ledger, life.now, life.wall_s) is None
+        packer = compaction._packer
+        assert packer
         assert wait_end(compaction) is None
     finally:
         compaction.close()
@@ -85,7 +87,7 @@ def test_what_the_fork_packed_leads_to_the_same_ledger(life: Life):
     assert life.journal.turns_bytes == 0
     assert same_state(life.ledger.scheduler, life.again().scheduler) == ""
     with pytest.raises(ChildProcessError):  # nothing is left of it
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(packer, os.WNOHANG)
 
 
 def test_it_starts_when_enough_was_written_and_not_twice(life: Life):

@@ -76,7 +76,8 @@ def test_the_stream_shows_tasks_engines_and_runs_as_they_come(
     engines: set[str] = set()
     while not (states.get(fine.id) and states.get(fails.id) == "failed" and len(runs) >= 2):
         each = next(news)
-        assert each["version"] > version
+        # It is the same if only what troubles the feed has changed.
+        assert each["version"] >= version
         version = each["version"]
         states |= {task["id"]: task["state"] for task in each["tasks"]}
         runs |= {run[1]: run[4] for run in each["runs"]}

@@ -28,7 +28,7 @@ def test_lines_are_told_where_there_is_no_terminal(client: headway.Client, capsy
     good = client.options(label="good").map(abs, range(10), progress=True)
     assert isinstance(good, headway.Group)
     wait_until(lambda: "10 of 10 ended" in capsys.readouterr().err, "the last line")
-    bad = client.options(label="bad").map(odd, iter(range(4)), progress=False)
+    bad = client.options(label="bad").map(odd, range(4), progress=False)
 
     assert headway.progress([good, bad, bad[0]]) == [good, bad, bad[0]]
     out, err = capsys.readouterr()
