@@ -16,6 +16,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headway.client.functions import names_in
 from headway.flows.plan import Call, Pause, Plan, PlanTask, Shell
 
 _ATOMS = (int, float, complex, str, bytes, bool, types.NoneType)
@@ -96,7 +97,7 @@ def code_digest(function: Any) -> str:
             parts.append(repr([_plain(each) for each in thing.__defaults__ or ()]))
             by_name = sorted((thing.__kwdefaults__ or {}).items())
             parts.append(repr([(name, _plain(each)) for name, each in by_name]))
-            for name in sorted(_names_in(thing.__code__)):
+            for name in sorted(names_in(thing.__code__)):
                 if name in thing.__globals__:
                     parts.append(name)
                     work.append(thing.__globals__[name])
@@ -138,14 +139,6 @@ def _note_code(code: types.CodeType, parts: list[str]) -> None:
             _note_code(constant, parts)
         else:
             parts.append(_plain(constant))
-
-
-def _names_in(code: types.CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _names_in(constant)
-    return names
 
 
 def _digest(parts: Iterable[str]) -> str:

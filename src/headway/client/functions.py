@@ -156,7 +156,7 @@ class _Watch:
                 raise _Volatile  # a dict, which can be changed in place
         for cell in function.__closure__ or ():
             self._add(_read_cell, cell, None)
-        for name in _names_in(function.__code__):
+        for name in names_in(function.__code__):
             self._add(_read_global, function.__globals__, name)
 
     def _class(self, cls: type) -> None:
@@ -180,12 +180,12 @@ def _class_names(cls: Any, names: Any) -> Any:
     return names if now == names else now
 
 
-def _names_in(code: types.CodeType) -> set[str]:
+def names_in(code: types.CodeType) -> set[str]:
     """The names that `code`, and the code inside it, may look up among the globals."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _names_in(constant)
+            names |= names_in(constant)
     return names
 
 
