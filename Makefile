@@ -5,7 +5,7 @@
 # ARGS="-k placement -x" is handed to pytest, demo or the benchmark.
 
 .DEFAULT_GOAL := help
-.PHONY: sim nemesis kills help demo test test-ipyparallel check bench bench-peers bench-ipyparallel docs site clean
+.PHONY: sim nemesis kills help demo test test-headway test-ipyparallel check check-types check-rest bench bench-peers bench-ipyparallel docs site clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -24,16 +24,23 @@ demo: $(STAMP)  ## Survey the standard library on all cores, and compare with on
 	@$(IN)/headway demo $(ARGS)
 
 # With ARGS, some tests are wanted, and they are our own.
-test: $(if $(ARGS),,test-ipyparallel) $(STAMP)  ## Run all tests; ARGS="-k word -x" is handed to pytest
-	@$(IN)/python -m pytest $(ARGS)
+test: $(if $(ARGS),,test-ipyparallel) test-headway  ## Run all tests; ARGS="-k word -x" is handed to pytest
+
+# All of them in several processes, since most of them wait; some in this one, without any ado.
+test-headway: $(STAMP)  ## Run our own tests alone
+	@$(IN)/python -m pytest $(or $(ARGS),--numprocesses auto --dist loadfile)
 
 test-ipyparallel: $(STAMP)  ## Run ipyparallel's own tests of its scheduler, against both schedulers
 	@$(IN)/python -m tests.ipyparallel.compare_upstream
 
-check: $(STAMP)  ## Lint, format, types, and whether the generated docs are up to date
+check: check-types check-rest  ## Lint, format, types, and whether the generated docs are up to date
+
+check-types: $(STAMP)
+	$(IN)/mypy
+
+check-rest: $(STAMP)
 	$(IN)/ruff check src tests benchmarks examples
 	$(IN)/ruff format --check src tests benchmarks examples
-	$(IN)/mypy
 	@$(IN)/python -W ignore::RuntimeWarning -m headway.core.states | diff -u docs/states.md - \
 		|| { echo "docs/states.md is not up to date: run 'make docs'" >&2; exit 1; }
 	@$(IN)/python -m headway.cli.reference | diff -u docs/cli.md - \
