@@ -15,3 +15,10 @@ def pytest_xdist_auto_num_workers() -> int:
     """One more than cores, since most tests wait; on a single core, no further process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return 0 if cores in (None, 1) else min(cores + 1, _WORKERS_MAX)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each process must find the same tests: no name has what differs from one to the other."""
+    found = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if found:
+        raise pytest.UsageError(f"an address is in the name of {found[0]}: give it another by ids=")

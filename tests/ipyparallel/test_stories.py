@@ -15,13 +15,23 @@ from tests.ipyparallel.kit import Kit
 
 UUIDS = ["a", "b", "c", "d"]
 STEPS = 120
+
+
+def least(loads):
+    return loads.index(min(loads))
+
+
+def the_first(loads):
+    return 0
+
+
 SETTINGS = [
     {"hwm": 1},
     {"hwm": 3},
     {"hwm": 0},
     {"hwm": 2, "has_control": True},
-    {"hwm": 1, "scheme": lambda loads: loads.index(min(loads))},
-    {"hwm": 3, "scheme": lambda loads: 0, "has_control": True},
+    {"hwm": 1, "scheme": least},
+    {"hwm": 3, "scheme": the_first, "has_control": True},
 ]
 
 
@@ -156,7 +166,11 @@ class Story:
                 return
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def in_words(settings):
+    return " ".join(f"{name}={getattr(to, '__name__', to)}" for name, to in settings.items())
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=in_words)
 @pytest.mark.parametrize("seed", range(6))
 def test_every_task_is_answered_once_and_nothing_is_left(settings, seed):
     with Kit(stranded_grace_s=1.0, **settings) as kit:
