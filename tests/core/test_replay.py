@@ -25,7 +25,8 @@ from tests.house.source import ROOT
 
 EXAMPLES = int(os.environ.get("HEADWAY_EXAMPLES", "0"))
 
-pytestmark = pytest.mark.timeout(0 if EXAMPLES else 120)
+#: It computes all the time, and shares the processor with other tests.
+pytestmark = pytest.mark.timeout(0 if EXAMPLES else 600)
 
 
 @pytest.fixture(autouse=True)

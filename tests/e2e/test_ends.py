@@ -201,11 +201,11 @@ def test_very_many_submits_in_a_loop_neither_hang_nor_grow_the_clients_buffers()
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_million_submits_in_a_loop_keep_the_clients_buffers_within_the_window():
+def test_submits_without_end_in_a_loop_keep_the_clients_buffers_within_the_window():
     body = """
     session, wire = client._link.session, headway.config.WireConfig()
     most = [0] * 5
-    for n in range(1_000_000):
+    for n in range(400_000):           # many times what may be on its way
         client.submit(int)
         if not n % 200:
             now = (len(session._asked), session.window_tasks, session.window_bytes,

@@ -30,14 +30,20 @@ def wait_children(nanny, *, without=(), older_than_s=0.0):
         found = [
             child
             for child in psutil.Process(nanny.pid).children(recursive=True)
-            if child.name() != "headway-forker"
-            and child.pid not in without
-            and child.create_time() < time.time() - older_than_s
+            if child.pid not in without and is_engine(child, older_than_s)
         ]
         if found:
             return found
         assert time.monotonic() < deadline_s, "it has no such engine"
         time.sleep(0.005)
+
+
+def is_engine(process, older_than_s):
+    try:
+        is_old = process.create_time() < time.time() - older_than_s
+        return is_old and process.name() != "headway-forker"
+    except psutil.NoSuchProcess:  # it ended while we looked
+        return False
 
 
 def last_hello(controller):
