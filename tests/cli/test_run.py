@@ -253,6 +253,6 @@ def test_in_a_terminal_there_is_a_table_by_label(here: Path):
             pass
         os.close(master)
         assert process.wait(DEADLINE_S) == 0
-    assert b"label" in seen
     assert b"measure" in seen
     assert b"running" in seen
+    assert b"waiting" in seen
