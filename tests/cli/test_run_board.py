@@ -1,4 +1,4 @@
-"""Promise: a run says of each task where it is: what waits for others, what could run, what runs."""
+"""Promise: a run says of each task where it is: it waits for others, it could run, or it runs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""How far a run is: each task of a plan counted where it is, and shown on stderr while it goes on; in
-a terminal as bars by label, elsewhere as a line now and then.
+"""How far a run is: each task of a plan counted where it is, and shown on stderr meanwhile; in a
+terminal as bars by label, elsewhere as a line now and then.
 
 What this file must not know: clusters, and what tasks do.
 """

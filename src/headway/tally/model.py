@@ -80,9 +80,10 @@ class Row:
 class Progress:
     """How far it is at one moment.
 
-    `rate` is of those that were run, in tasks a second, None while it can't be told; `left_s` the seconds until the rest
-    has ended if it goes on like this, None if that can't be told, 0 at the end. `labels_more`
-    labels are not among the `rows`: those with the fewest tasks that have not ended.
+    `rate` is of those that were run, in tasks a second, None while it can't be told; `left_s` the
+    seconds until the rest has ended if it goes on like this, None if that can't be told, 0 at the
+    end. `labels_more` labels are not among the `rows`: those with the fewest tasks that have not
+    ended.
     """
 
     rows: tuple[Row, ...]

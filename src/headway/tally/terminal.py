@@ -28,7 +28,10 @@ LINE_EVERY_S = 5.0
 _BAD = "red"
 _GOOD = "green"
 #: How counts of a state are written; of what is none of these, as what went wrong.
-_STYLES = {"succeeded": _GOOD, "kept": "", "skipped": "", RUNNING: "cyan", READY: "", WAITING: "dim"}
+_STYLES = {
+    "succeeded": _GOOD, "kept": "", "skipped": "", RUNNING: "cyan", "assigned": "", READY: "",
+    WAITING: "dim",
+}  # fmt: skip
 
 
 class LineView:
