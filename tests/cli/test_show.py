@@ -31,15 +31,6 @@ def test_where_there_is_room_nothing_is_cut():
     assert "…" not in "".join(shown(400))
 
 
-def test_time_spans_are_for_people():
-    assert [show.age(s) for s in (None, 1.25, 61, 3600 * 5 + 62)] == [
-        "",
-        "1.2 s",
-        "1:01",
-        "5:01:02",
-    ]
-
-
 def test_of_a_failure_the_first_line_is_listed():
     text = "task 1-1 failed: the command sh exited with code 3; it said last:\n  no data"
     assert show.first_line(text) == "task 1-1 failed: the command sh exited with code 3"

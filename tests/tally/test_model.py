@@ -5,7 +5,18 @@ from __future__ import annotations
 
 import pytest
 
-from headway.tally.model import LABELS_MAX, OPEN, OTHERS, Tally, in_words, printable, span
+from headway.tally.model import (
+    KEPT,
+    LABELS_MAX,
+    OPEN,
+    OTHERS,
+    READY,
+    RUNNING,
+    SKIPPED,
+    WAITING,
+    Tally,
+    is_bad,
+)
 
 
 def test_tasks_are_counted_by_label_and_state():
@@ -60,7 +71,6 @@ def test_at_the_end_the_whole_is_told_and_time_stands_still():
     seen = tally.view(60.0)
     assert seen.is_over
     assert (seen.elapsed_s, seen.rate, seen.left_s) == (2.0, 2.0, 0.0)
-    assert in_words(seen) == "4 of 4 ended (1 lost), 2.0/s, in 2.0 s"
 
 
 def test_what_is_expected_counts_until_all_were_added():
@@ -104,14 +114,60 @@ def test_however_many_labels_few_are_shown_and_not_all_are_told_apart():
     assert seen.total == sum(number % 3 + 1 for number in range(LABELS_MAX + 50))
 
 
-def test_a_label_can_steer_no_terminal():
-    assert printable("a\x1b[2Jb\n c") == "a?[2Jb c"
+def test_what_is_kept_or_was_not_needed_has_no_rate():
+    tally = Tally(0.0)
+    tally.add("a", 4, READY)
+    tally.move("a", READY, KEPT, 1.0)
+    tally.move("a", READY, SKIPPED, 1.0)
+    assert tally.view(2.0).rate == 0.0
+    tally.move("a", READY, "failed", 4.0)
+
+    seen = tally.view(4.0)
+    assert (seen.ended, seen.bad, seen.rate, seen.left_s) == (3, 1, 0.25, 4.0)
+    assert seen.ends == {KEPT: 1, SKIPPED: 1, "failed": 1}
+    tally.move("a", READY, "succeeded", 8.0)
+    assert (tally.view(9.0).rate, tally.view(9.0).rows[0].bad) == (0.25, 1)
+
+
+def test_the_time_left_goes_by_work_where_it_is_known_of_all():
+    tally = Tally(0.0)
+    for label, work_s in (("a", 8.0), ("b", 1.0), ("a", 1.0), ("b", 6.0)):
+        tally.add(label, 1, WAITING, work_s)
+    tally.end("a", "succeeded", 4.0, 8.0)
+    tally.end("b", KEPT, 4.0, 1.0)
+    assert tally.view(4.0).left_s == pytest.approx(3.5)
+    # What can't run has done none of it, and leaves none
+    tally.end("b", "impossible", 4.0, 6.0)
+    assert tally.view(4.0).left_s == pytest.approx(0.5)
+    # A value that was lost is made again
+    tally.move("a", "succeeded", READY, 4.0, 1, 8.0)
+    tally.end("a", "succeeded", 8.0, 1.0)
+    assert tally.view(8.0).left_s == pytest.approx(64.0)
+    # Of one more it is not known: by number, then
+    tally.add("c")
+    assert tally.view(8.0).left_s == pytest.approx(2 / tally.view(8.0).rate)
+
+
+def test_what_runs_is_seen_now_and_then_and_what_ended_since_is_not_brought_back():
+    tally = Tally(0.0)
+    tally.add("a", 3, READY)
+    tally.add("a", 2, WAITING)
+    tally.add("b", 1, READY)
+    tally.now_running({"a": 2, "b": 9, "unheard of": 1})
+    assert tally.view(1.0).counts == {RUNNING: 3, READY: 1, WAITING: 2}
+    # The ends of what runs come first
+    for _ in range(4):
+        tally.end("a", "succeeded", 1.0)
+    assert tally.view(1.0).rows[0].counts == {"succeeded": 4, WAITING: 1}
+    tally.now_running({"a": 2})
+    assert tally.view(1.0).counts == {"succeeded": 4, READY: 1, WAITING: 1}
+    tally.end("a", "failed", 2.0)
+    with pytest.raises(ValueError, match="0 tasks of 'a' are open"):
+        tally.end("a", "failed", 2.0)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
-    [(0.04, "0.0 s"), (9.96, "10.0 s"), (12.4, "12 s"), (75, "1:15"), (3_661, "1:01:01")],
+    ("state", "bad"), [(KEPT, False), (SKIPPED, False), ("lost", True), (OPEN, False)]
 )
-def test_a_span_is_told_as_people_do(seconds, told):
-    assert span(seconds) == told
-    assert span(86_400 * 2 + 61) == "2 d 0:01:01"
+def test_some_ends_are_bad(state: str, bad: bool):
+    assert is_bad(state) is bad

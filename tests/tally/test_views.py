@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from headway.tally import html
-from headway.tally.model import OPEN, Tally
+from headway.tally.model import OPEN, READY, WAITING, Tally
 from headway.tally.terminal import LINE_EVERY_S, LineView, Screen, TerminalView
 
 
@@ -29,12 +29,12 @@ def test_lines_come_now_and_then_and_at_the_end_with_each_label():
     assert stream.getvalue() == ""
     view.show(tally.view(LINE_EVERY_S))
     view.show(tally.view(LINE_EVERY_S + 1))
-    assert stream.getvalue() == "1 of 3 ended, 0.2/s, 10 s left\n"
+    assert stream.getvalue() == "1 of 3 ended, 12.0/min, 10 s left\n"
     tally.move("clean", OPEN, "failed", 8.0)
     tally.move("load", OPEN, "succeeded", 8.0)
     view.close(tally.view(8.0))
     assert stream.getvalue().splitlines()[1:] == [
-        "3 of 3 ended (1 failed), 0.38/s, in 8.0 s",
+        "3 of 3 ended (1 failed), 22.5/min, in 8.0 s",
         "  clean: 1 failed, 1 succeeded",
         "  load: 1 succeeded",
     ]
@@ -59,6 +59,25 @@ def test_two_that_are_shown_at_once_share_the_terminal_and_leave_it_in_order():
     assert "2 failed" in plain
     # The cursor is never left hidden: each time it is hidden, it is shown again
     assert stream.getvalue().rfind("\x1b[?25h") > stream.getvalue().rfind("\x1b[?25l")
+
+
+def test_what_is_told_meanwhile_stands_above_and_what_is_cleared_leaves_nothing():
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100, color_system=None)
+    view = TerminalView(Screen(console))
+    tally = Tally(0.0)
+    tally.add("mill", 3, READY)
+    tally.add("sell", 2, WAITING)
+    tally.now_running({"mill": 1})
+    view.show(tally.view(1.0))
+    assert "0/3  1 running, 2 ready" in stream.getvalue()
+    assert "0/2  2 waiting" in stream.getvalue()
+    view.tell("a line")
+    view.clear()
+    after = stream.getvalue().rpartition("a line")[2]
+    view.tell("another")
+    assert "another" in stream.getvalue()
+    assert stream.getvalue().count("mill") == 1 + after.count("mill")
 
 
 def test_after_the_last_the_program_prints_where_it_did_before(capsys: pytest.CaptureFixture[str]):

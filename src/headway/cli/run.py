@@ -22,7 +22,6 @@ from headway.cli.run_prints import digests_of
 from headway.cli.run_python import read_python_flow
 from headway.cli.run_record import LOGS_DIR as RECORD_LOGS_DIR
 from headway.cli.run_record import End, Past, Record, default_root, read_past
-from headway.cli.run_tally import KEPT, Tally, is_bad
 from headway.client.chaos import Chaos, ChaosReport
 from headway.client.client import Client
 from headway.client.cluster import ENVIRONMENT_VARIABLE
@@ -32,13 +31,13 @@ from headway.flows.from_workflow import plan_of
 from headway.flows.plan import Call, Plan, PlanTask, Shell
 from headway.flows.toml_flow import read_toml_flow
 from headway.flows.wfformat import read_wfformat
+from headway.tally.model import KEPT, Progress, is_bad
 from headway.wire.endpoint import LOGS_DIR, cluster_dir, read_connection_file
 
 #: So long to connect to a cluster that runs, and to start one.
 _CONNECT_S = 15.0
 _START_S = 30.0
-#: How often it is asked what runs, for who looks; and failures that are told at once.
-_LOOK_S = 0.5
+#: Failures that are told at once.
 _TOLD_MAX = 10
 
 
@@ -218,8 +217,7 @@ class _Run:
         self._past = past
         self._before = before
         self._record = record
-        self._tally = Tally(plan.tasks)
-        self._board = Board(self._tally)
+        self._board = Board(plan)
         #: Tasks whose values others take: those are kept.
         self._taken = {
             each
@@ -229,7 +227,6 @@ class _Run:
         self._bad: list[Ended] = []
         #: Futures of what is to stay known to a cluster: what failed, and what has logs.
         self._held: list[Any] = []
-        self._looked_s = 0.0
         self._is_cut = False
 
     def go(self) -> int:
@@ -241,13 +238,14 @@ class _Run:
             run_report.hint_to_resume(self._options.flow, self._record.run, self._options.record)
             raise
         report = self._client.chaos_report() if self._options.chaos else None
-        how = "interrupted" if self._is_cut else "failed" if self._tally.bad else "succeeded"
+        progress = self._board.progress()
+        how = "interrupted" if self._is_cut else "failed" if progress.bad else "succeeded"
         self._record.close(how)
-        self._say_end(report)
+        self._say_end(report, progress)
         if self._is_cut:
             return EXIT_INTERRUPTED
         is_right = report is None or (report.is_right and not report.unfinished)
-        return EXIT_OK if is_right and not self._tally.bad else EXIT_FAILED
+        return EXIT_OK if is_right and not progress.bad else EXIT_FAILED
 
     def _go(self) -> None:
         going = Going(self._plan, self._client, self._logs(), self._before, self._tick)
@@ -270,7 +268,7 @@ class _Run:
 
     def _note(self, ended: Ended, future: Any) -> None:
         task = ended.task
-        self._tally.ended(task, ended.state)
+        self._board.note(task, ended.state)
         if ended.state == KEPT:
             self._keep_again(task)
         else:
@@ -291,11 +289,7 @@ class _Run:
         self._record.note(End(task.id, KEPT, end.digest, end.inputs, value))
 
     def _tick(self) -> None:
-        self._board.tick()
-        took_s = self._board.took_s
-        if self._board.is_live and took_s - self._looked_s >= _LOOK_S:
-            self._looked_s = took_s
-            self._tally.now_running(self._going.running())
+        self._board.tick(self._going.running)
 
     # --- what is said ----------------------------------------------------------------------------
 
@@ -308,12 +302,11 @@ class _Run:
         for note in self._plan.notes:
             show.say(f"note: {note}")
 
-    def _say_end(self, report: ChaosReport | None) -> None:
+    def _say_end(self, report: ChaosReport | None, progress: Progress) -> None:
         end = run_report.RunEnd(
             run=self._record.run,
             flow=self._plan.name,
-            tally=self._tally,
-            took_s=self._board.took_s,
+            progress=progress,
             bad=self._bad,
             file=self._options.flow,
             record=self._options.record,

@@ -1,55 +1,46 @@
-"""The progress of a run in the terminal: a table by label that changes in place; where there is no
-terminal, a line now and then.
+"""How far a run is: each task of a plan counted where it is, and shown on stderr meanwhile; in a
+terminal as bars by label, elsewhere as a line now and then.
 
 What this file must not know: clusters, and what tasks do.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from headway.flows.plan import Plan, PlanTask
+from headway.flows.waiting import Waiting
+from headway.tally.live import FRAME_S
+from headway.tally.model import KEPT, READY, SUCCEEDED, WAITING, Progress, Tally
+from headway.tally.terminal import LINE_EVERY_S, LineView, TerminalView
 
-from headway.cli import show
-from headway.cli.run_tally import LabelTally, Tally
-
-#: Without a terminal, a line after so many seconds.
-_LINE_S = 5.0
+#: How often it is asked what runs, for who looks.
+_LOOK_S = 0.5
 _ROWS_MAX = 15
-_BAR = 20
-
-
-def rate_text(per_s: float) -> str:
-    """A rate for people: slow ones by the minute."""
-    return f"{per_s:,.1f}/s" if per_s >= 1.0 or not per_s else f"{60 * per_s:,.1f}/min"
 
 
 class Board:
-    """Shows a tally on stderr while it is open."""
+    """Counts the tasks of a plan, and shows them while it is open."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._began_s = self._said_s = time.monotonic()
-        self._live: Live | None = None
+    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting = Waiting(plan)
+        self._label_of = {task.id: task.label for task in plan.tasks}
+        self._tally = Tally(clock())
+        for task in plan.tasks:
+            state = WAITING if self._waiting.is_waiting(task.id) else READY
+            self._tally.add(task.label, 1, state, task.runtime_s)
+        # A dumb terminal can't go back to what it has written.
+        is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._view = TerminalView() if is_live else LineView()
+        self._look_every_s = _LOOK_S if is_live else LINE_EVERY_S
+        self._shown_s = self._looked_s = clock()
 
     def __enter__(self) -> Board:
-        self._began_s = self._said_s = time.monotonic()
-        if self._console.is_terminal:
-            self._live = Live(
-                console=self._console,
-                get_renderable=self._table,
-                refresh_per_second=4,
-                transient=True,
-                # What tasks print stands above, unless it goes somewhere else.
-                redirect_stdout=sys.stdout.isatty(),
-            )
-            self._live.start()
         return self
 
     def __exit__(
@@ -58,65 +49,35 @@ class Board:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    @property
-    def is_live(self) -> bool:
-        """Whether somebody looks, who may be told what runs."""
-        return self._live is not None
-
-    @property
-    def took_s(self) -> float:
-        """Seconds since it was opened."""
-        return time.monotonic() - self._began_s
+        self._view.clear()
 
     def tell(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text, soft_wrap=True)
+        self._view.tell(text)
 
-    def tick(self) -> None:
-        """Time has passed: without a terminal, say how far it is, now and then."""
-        now_s = time.monotonic()
-        if self._live is None and now_s - self._said_s >= _LINE_S:
-            self._said_s = now_s
-            self.tell(self._line())
+    def note(self, task: PlanTask, state: str) -> None:
+        """A task has ended."""
+        now_s = self._clock()
+        self._tally.end(task.label, state, now_s, task.runtime_s or 0.0)
+        for each in self._waiting.note(task.id, succeeded=state in (SUCCEEDED, KEPT)):
+            self._tally.move(self._label_of[each], WAITING, READY, now_s)
 
-    def _line(self) -> str:
-        tally, took_s = self._tally, self.took_s
-        left_s = tally.left_s(took_s)
-        left = f", {show.age(left_s)} left" if left_s is not None else ""
-        bad = f", {tally.bad:,} of them badly" if tally.bad else ""
-        return (
-            f"{tally.done:,} of {tally.total:,} tasks ended{bad}; "
-            f"{show.age(took_s)}, {rate_text(tally.rate(took_s))}{left}"
-        )
+    def tick(self, running: Callable[[], Mapping[str, int] | None]) -> None:
+        """Time has passed: show how far it is, now and then.
 
-    def _table(self) -> Group:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column in ("label", ""):
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
-        for column in ("ended", "running", "open", "badly"):
-            table.add_column(column, justify="right")
-        labels = self._tally.labels
-        shown = list(labels.items())
-        if len(shown) > _ROWS_MAX:  # those where something happens
-            shown.sort(key=lambda entry: (not entry[1].running, not entry[1].bad))
-            shown = shown[:_ROWS_MAX]
-        for label, tally in shown:
-            ended = tally.ended.total()
-            table.add_row(
-                Text(label), _bar(tally), f"{ended:,} of {tally.total:,}",
-                Text(f"{tally.running:,}" if tally.running else "", style="cyan"),
-                f"{tally.open:,}" if tally.open else "",
-                Text(f"{tally.bad:,}" if tally.bad else "", style="red"),
-            )  # fmt: skip
-        rest = len(labels) - len(shown)
-        more = [Text(f"and {rest:,} labels more")] if rest else []
-        return Group(table, *more, Text(self._line(), style="bold"))
+        Parameters:
+            running: is asked, not each time, how many tasks of each label run; None if it can't
+                be told just now.
+        """
+        now_s = self._clock()
+        if now_s - self._looked_s >= self._look_every_s:
+            if (found := running()) is not None:
+                self._tally.now_running(found)
+            now_s = self._looked_s = self._clock()
+        if now_s - self._shown_s >= FRAME_S:
+            self._shown_s = now_s
+            self._view.show(self.progress())
 
-
-def _bar(tally: LabelTally) -> Text:
-    done = round(_BAR * tally.ended.total() / tally.total)
-    style = "red" if tally.bad else "green"
-    return Text.assemble(("━" * done, style), ("─" * (_BAR - done), "dim"))
+    def progress(self) -> Progress:
+        """How far it is now."""
+        return self._tally.view(self._clock(), _ROWS_MAX)

@@ -17,7 +17,6 @@ import headway
 from headway import errors
 from headway.cli.run_prints import inputs_digest
 from headway.cli.run_record import End, Past, Record
-from headway.cli.run_tally import KEPT, SKIPPED, SUCCEEDED, is_bad
 from headway.client import dependency, steering
 from headway.client.client import Client
 from headway.client.futures import Future
@@ -27,10 +26,13 @@ from headway.doors import on_engine, shell
 from headway.doors.graph import TaskFunction
 from headway.flows import outlook
 from headway.flows.plan import Call, Pause, Plan, PlanTask, Shell, with_values
+from headway.tally.model import KEPT, SKIPPED, SUCCEEDED, is_bad
 
-#: How often somebody who watches is told what runs.
+#: Whoever watches is told at least so often how far it is.
 _LOOK_S = 0.5
 _RUNNING_MAX = 1_000
+#: What runs is asked for people: so long an answer may take, while no end is heard of.
+_ANSWER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +161,16 @@ class Going:
             if (heard := self._next(_LOOK_S)) is not None:
                 yield heard
 
-    def running(self) -> dict[str, int]:
-        """How many tasks of each label run now, as far as one answer tells."""
+    def running(self) -> Mapping[str, int] | None:
+        """How many tasks of each label run now, as far as one answer tells; None where there is
+        none just now, since the controller is away."""
+        if self._client._link.is_away:
+            return None
         query = TaskQuery([TaskState.RUNNING], limit=_RUNNING_MAX)
-        rows = steering.tasks(self._client, query)["tasks"]
+        try:
+            rows = steering.tasks(self._client, query, _ANSWER_S)["tasks"]
+        except errors.HeadwayError:  # whether it is gone for good shows in the tasks' ends
+            return None
         found: Counter[str] = Counter()
         for row in rows:
             if (task := self._task_of.get(dependency.as_node(row["id"]))) is not None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from headway.cli import show
-from headway.cli.run_board import rate_text
 from headway.cli.run_going import Ended
-from headway.cli.run_tally import Tally
 from headway.client.chaos import ChaosReport
 from headway.flows.plan import Plan, Shell
+from headway.tally.model import Progress
+from headway.tally.words import ends_in_words, rate_text, span
 from headway.wire.connection import LOG_SUFFIXES
 
 #: So many failed tasks are shown, and lines of what each said; labels of a level.
@@ -33,8 +33,7 @@ class RunEnd:
 
     run: str
     flow: str
-    tally: Tally
-    took_s: float
+    progress: Progress
     bad: Sequence[Ended]
     file: Path
     record: Path | None
@@ -100,12 +99,12 @@ def say_end(end: RunEnd, as_json: bool) -> None:
         show.say(str(end.chaos))
         right = end.chaos.is_right and not end.chaos.unfinished
         show.say("each task ended once" if right else "NOT RIGHT: see above")
-    open_ = end.tally.total - end.tally.done
+    told = end.progress
+    open_ = told.total - told.ended
     cut = f", {open_:,} not ended" if open_ else ""
-    rate = f", {rate_text(end.tally.rate(end.took_s))}" if end.tally.done else ""
-    show.say(
-        f"run {end.run}: {end.tally.total:,} tasks, {show.age(end.took_s)}{rate}: {end.tally}{cut}"
-    )
+    rate = f", {rate_text(told.rate)}" if told.ended and told.rate is not None else ""
+    took = f"{span(told.elapsed_s)}{rate}"
+    show.say(f"run {end.run}: {told.total:,} tasks, {took}: {ends_in_words(told)}{cut}")
     if end.is_cut:
         sys.stderr.write("headway: interrupted; what had not ended was cancelled\n")
     if end.bad or end.is_cut:
@@ -145,9 +144,9 @@ def _as_json(end: RunEnd) -> dict[str, Any]:
     return {
         "run": end.run,
         "flow": end.flow,
-        "tasks": end.tally.total,
-        "states": dict(end.tally.states),
-        "took_s": end.took_s,
+        "tasks": end.progress.total,
+        "states": end.progress.ends,
+        "took_s": end.progress.elapsed_s,
         "interrupted": end.is_cut,
         "logs": str(end.logs) if end.logs is not None else None,
         "failed": [

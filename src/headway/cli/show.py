@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headway.tally.words import span
+
 _WIDTH_MAX = 10_000
 #: Between two columns.
 _GAP = 2
@@ -95,7 +97,7 @@ def task_table(rows: Iterable[dict[str, Any]]) -> Table:
     return table(
         ["id", "state", "engine", ">age", "label", "why"],
         [
-            (r["id"], r["state"], r["engine"], age(r["age_s"]), r["label"], first_line(r["why"]))
+            (r["id"], r["state"], r["engine"], span(r["age_s"]), r["label"], first_line(r["why"]))
             for r in rows
         ],
     )
@@ -127,21 +129,10 @@ def limit_table(rows: dict[str, dict[str, Any]]) -> Table:
     return table(
         ["tag", "limit", ">on engines", ">waiting", ">next in"],
         [
-            (tag, r["limit"], f"{r['held']:,}", f"{r['waiting']:,}", age(r["next_in_s"] or None))
+            (tag, r["limit"], f"{r['held']:,}", f"{r['waiting']:,}", span(r["next_in_s"] or None))
             for tag, r in sorted(rows.items())
         ],
     )
-
-
-def age(seconds: float | None) -> str:
-    """A time span for people; "" for none."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _cell(value: object) -> Text:

@@ -14,6 +14,7 @@ from headway.cli import show, which
 from headway.cli.start import parse_limits
 from headway.client import steering
 from headway.core.states import FINAL_STATES, TaskState
+from headway.core.words import plural
 from headway.wire.endpoint import read_connection_file
 
 #: The controller gives its nanny and engines some 5 s.
@@ -41,7 +42,7 @@ def stop(where: str | None, keep_tasks: bool, as_json: bool) -> None:
         )
         return
     became = "kept" if keep_tasks else "cancelled"
-    text = f"stopped {name}: {_plural(engines, 'engine')}, {_plural(open_tasks, 'open task')}"
+    text = f"stopped {name}: {plural(engines, 'engine')}, {plural(open_tasks, 'open task')}"
     show.say(f"{text} {became}" if open_tasks else text)
     if keep_tasks:
         show.say(f"go on with: headway start --name {name}")
@@ -155,7 +156,3 @@ def _open_tasks(statistics: dict[str, Any]) -> int:
         for state in TaskState
         if state.name.lower() not in final
     )
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

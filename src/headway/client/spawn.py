@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -159,33 +159,21 @@ class ControllerProcess:
         Raises:
             StartError: it says that it can't start, or what it says makes no sense.
         """
-        while True:
-            try:
-                data = os.read(self.stdout_fd, 65536)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            if not data:
-                return False
-            if not self._is_ready:
-                self._announcement += data
-                if b"\n" in self._announcement:
-                    self.connection_file = _read_ready_line(self._announcement)
-                    self._is_ready = self._has_dir = True
+        return _read_all(self.stdout_fd, self._on_stdout)
+
+    def _on_stdout(self, data: bytes) -> None:
+        if not self._is_ready:
+            self._announcement += data
+            if b"\n" in self._announcement:
+                self.connection_file = _read_ready_line(self._announcement)
+                self._is_ready = self._has_dir = True
 
     def drain_stderr(self) -> bool:
         """Read what it wrote; False once it has closed its stderr. Never waits."""
-        while True:
-            try:
-                data = os.read(self.stderr_fd, 65536)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            if not data:
-                return False
-            self._tail = (self._tail + data)[-_TAIL_BYTES:]
+        return _read_all(self.stderr_fd, self._on_stderr)
+
+    def _on_stderr(self, data: bytes) -> None:
+        self._tail = (self._tail + data)[-_TAIL_BYTES:]
 
     @property
     def _said(self) -> str:
@@ -275,6 +263,20 @@ class ControllerProcess:
         self._close_lifeline()
         self._close_pipes()
         self.process.returncode = 0  # it is not the child's to wait for
+
+
+def _read_all(fd: int, hear: Callable[[bytes], None]) -> bool:
+    """Let `hear` have what is there to be read; False once the other end is closed. Never waits."""
+    while True:
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        hear(data)
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -10,18 +10,19 @@ from typing import Any
 from headway import errors
 from headway.client.client import Client
 from headway.client.futures import KIND_START
+from headway.client.link import ANSWER_S
 from headway.core.events import EngineId, TaskId
 from headway.core.listing import TaskQuery
 
 
-def tasks(client: Client, query: TaskQuery) -> dict[str, Any]:
+def tasks(client: Client, query: TaskQuery, timeout_s: float = ANSWER_S) -> dict[str, Any]:
     """Rows of tasks, as core/listing.py has them: "tasks", "found", "looked_at", "total",
     "is_cut".
 
     Raises:
-        HeadwayError: the controller can't answer, and says why.
+        HeadwayError: the controller can't answer, and says why; or did not within `timeout_s`.
     """
-    return dict(client._link.ask("tasks", tasks=query))
+    return dict(client._link.ask("tasks", timeout_s=timeout_s, tasks=query))
 
 
 def task(client: Client, node: TaskId) -> dict[str, Any]:

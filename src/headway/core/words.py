@@ -52,7 +52,7 @@ def names(engines: list[EngineId]) -> str:
 
 def plural(count: int, what: str) -> str:
     """`count` of `what`, such as "1 task", "2 tasks"."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _some_of(need: int, upstreams: Sequence[Task | Group]) -> str:

@@ -46,6 +46,14 @@ _STATES = {
     "FAILED": BlockState.FAILED,
 }
 
+#: What the providers of batch systems all call our words.
+_SAME_WORDS = {
+    "nodes": "nodes_per_block",
+    "walltime": "walltime",
+    "setup": "worker_init",
+    "options": "scheduler_options",
+}
+
 
 class Batch(Launcher):
     """A provider of Parsl as a launcher. What is not one of these is passed to the provider.
@@ -267,13 +275,10 @@ class Slurm(Batch):
     # A node may be shared: who wants it alone says exclusive=True.
     defaults: ClassVar[Mapping[str, Any]] = {"exclusive": False}
     words: ClassVar[Mapping[str, str]] = {
-        "nodes": "nodes_per_block",
+        **_SAME_WORDS,
         "cores": "cores_per_node",
-        "walltime": "walltime",
         "account": "account",
         "queue": "partition",
-        "setup": "worker_init",
-        "options": "scheduler_options",
     }
 
 
@@ -284,13 +289,10 @@ class PBS(Batch):
     provider = "PBSProProvider"
     spread = "MpiExecLauncher"
     words: ClassVar[Mapping[str, str]] = {
-        "nodes": "nodes_per_block",
+        **_SAME_WORDS,
         "cores": "cpus_per_node",
-        "walltime": "walltime",
         "account": "account",
         "queue": "queue",
-        "setup": "worker_init",
-        "options": "scheduler_options",
     }
 
 
@@ -301,13 +303,10 @@ class LSF(Batch):
     provider = "LSFProvider"
     spread = "JsrunLauncher"
     words: ClassVar[Mapping[str, str]] = {
-        "nodes": "nodes_per_block",
+        **_SAME_WORDS,
         "cores": "cores_per_node",
-        "walltime": "walltime",
         "account": "project",
         "queue": "queue",
-        "setup": "worker_init",
-        "options": "scheduler_options",
     }
 
 
@@ -317,13 +316,7 @@ class SGE(Batch):
     name = "sge"
     provider = "GridEngineProvider"
     spread = "MpiExecLauncher"
-    words: ClassVar[Mapping[str, str]] = {
-        "nodes": "nodes_per_block",
-        "walltime": "walltime",
-        "queue": "queue",
-        "setup": "worker_init",
-        "options": "scheduler_options",
-    }
+    words: ClassVar[Mapping[str, str]] = {**_SAME_WORDS, "queue": "queue"}
 
 
 class HTCondor(Batch):
@@ -332,12 +325,9 @@ class HTCondor(Batch):
     name = "htcondor"
     provider = "CondorProvider"
     words: ClassVar[Mapping[str, str]] = {
-        "nodes": "nodes_per_block",
+        **_SAME_WORDS,
         "cores": "cores_per_slot",
-        "walltime": "walltime",
         "account": "project",
-        "setup": "worker_init",
-        "options": "scheduler_options",
     }
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from headway.tally.model import ENDED, OPEN, SUCCEEDED, Progress, Row, pace, states_in_words
+from headway.tally.model import ENDED, OPEN, RUNNING, SUCCEEDED, Progress, Row
+from headway.tally.words import pace, states_in_words
 
 _FRAME = "font-family: sans-serif; font-size: 0.9em; color: inherit; line-height: 1.5"
 _TRACK = "background: rgba(128, 128, 128, 0.3); border-radius: 3px; overflow: hidden; height: 0.7em"
@@ -24,7 +25,7 @@ _TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; text-align: left"
 #: Mid-tones: at least 3:1 on white and on the black of dark themes. What is in none of these: red.
 _COLOURS = {
     SUCCEEDED: "#2a9152",
-    "running": "#3a7fc1",
+    RUNNING: "#3a7fc1",
     "assigned": "#6b8fb5",
     "cancelled": "#a87b0f",
     "impossible": "#a87b0f",

@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 from headway.tally import html
-from headway.tally.model import Progress, in_words
+from headway.tally.model import Progress
+from headway.tally.words import in_words
 
 
 def is_notebook() -> bool:

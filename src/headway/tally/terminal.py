@@ -18,7 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from headway.tally.model import Progress, Row, in_words, pace, printable, states_in_words
+from headway.tally.model import READY, RUNNING, WAITING, Progress, Row
+from headway.tally.words import in_words, pace, printable, states_in_words, states_of
 
 _BAR_WIDTH = 30
 #: In a pipe or a file, a line comes no more often than that; and the last one always.
@@ -26,6 +27,11 @@ LINE_EVERY_S = 5.0
 
 _BAD = "red"
 _GOOD = "green"
+#: How counts of a state are written; of what is none of these, as what went wrong.
+_STYLES = {
+    "succeeded": _GOOD, "kept": "", "skipped": "", RUNNING: "cyan", "assigned": "", READY: "",
+    WAITING: "dim",
+}  # fmt: skip
 
 
 class LineView:
@@ -53,6 +59,13 @@ class LineView:
             if progress.labels_more:
                 self._say(f"  and {progress.labels_more:,} more labels")
 
+    def tell(self, text: str) -> None:
+        """Say something else."""
+        self._say(text)
+
+    def clear(self) -> None:
+        """Show no more of it. Lines stay where they are."""
+
     def _say(self, text: str) -> None:
         stream = self._stream or sys.stderr
         if stream is None:  # a program without a console
@@ -76,8 +89,17 @@ class TerminalView:
     def close(self, progress: Progress) -> None:
         """Leave it above what is still drawn. Of nothing, nothing is left."""
         if not progress.total:
+            self.clear()
             return
         self._screen.close(self, drawn(progress))
+
+    def tell(self, text: str) -> None:
+        """Print something else, above what is drawn."""
+        self._screen.tell(text)
+
+    def clear(self) -> None:
+        """Leave nothing of it."""
+        self._screen.close(self)
 
 
 class Screen:
@@ -106,8 +128,13 @@ class Screen:
                 self._console.show_cursor(True)
             self._live.update(Group(*self._drawn.values()), refresh=True)
 
-    def close(self, owner: object, last: RenderableType) -> None:
-        """Print `last` above the rest, and draw nothing more of `owner`."""
+    def tell(self, text: str) -> None:
+        """Print `text` above what is drawn."""
+        with self._lock:
+            self._console.print(text, soft_wrap=True)
+
+    def close(self, owner: object, last: RenderableType | None = None) -> None:
+        """Draw nothing more of `owner`; but print `last`, if there is such, above the rest."""
         with self._lock:
             self._drawn.pop(owner, None)
             if self._live is not None and not self._drawn:
@@ -115,7 +142,8 @@ class Screen:
                 self._live = None
             elif self._live is not None:
                 self._live.update(Group(*self._drawn.values()))
-            self._console.print(last)
+            if last is not None:
+                self._console.print(last)
 
 
 _screens: list[Screen] = []
@@ -150,19 +178,22 @@ def drawn(progress: Progress) -> RenderableType:
 
 
 def _cells(row: Row) -> tuple[RenderableType, ...]:
-    is_bad = any(state not in ("succeeded", "open") for state in row.counts)
     bar = ProgressBar(
         total=max(row.total, 1),
         completed=row.ended if row.total else 1,
         width=_BAR_WIDTH,
-        complete_style=_BAD if is_bad else _GOOD,
-        finished_style=_BAD if is_bad else _GOOD,
+        complete_style=_BAD if row.bad else _GOOD,
+        finished_style=_BAD if row.bad else _GOOD,
     )
     return Text(printable(row.label)), bar, Text(f"{row.ended:,}/{row.total:,}")
 
 
 def _states(row: Row) -> Text:
-    return Text(states_in_words(row.counts), style=_BAD)
+    told = [
+        Text(f"{count:,} {state}", style=_STYLES.get(state, _BAD))
+        for state, count in states_of(row.counts)
+    ]
+    return Text(", ").join(told)
 
 
 def _parts(told: Text, progress: Progress) -> list[Text]:
