@@ -370,6 +370,15 @@ def test_what_a_dead_cluster_left_is_replaced(root):
     assert list(root.iterdir()) == [path]
 
 
+def test_an_owner_that_had_our_own_process_id_and_has_ended_is_not_taken_for_us(root):
+    """As where a container is started again, and its first process has the same id each time."""
+    path = start_cluster("demo")
+    (path / "owner.pid").write_text(f"{os.getpid()}\n{os.getpid()} 1 another-start-of-the-host\n")
+    assert endpoint.make_cluster_dir("demo") == path
+    with pytest.raises(StartError, match="runs already"):
+        endpoint.make_cluster_dir("demo")
+
+
 def test_a_directory_with_files_of_a_users_is_neither_used_nor_emptied(root):
     theirs = root / "demo" / "thesis.log"
     theirs.parent.mkdir(mode=0o700, parents=True)

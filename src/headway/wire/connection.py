@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headway.errors import ConnectionFileError, StartError
+from headway.processes import is_running, process_identity
 from headway.wire.messages import VERSION
 
 #: Names of what headway puts into a cluster's directory. `remove_cluster_dir` removes these.
@@ -345,7 +346,7 @@ def make_cluster_dir(name: str | None) -> Path:
         )
     root = _root_for(name)
     fresh = Path(tempfile.mkdtemp(prefix="c-", dir=root))  # 0700
-    (fresh / _OWNER_FILE).write_text(f"{os.getpid()}\n", encoding="ascii")
+    _own(fresh)
     if name is None:
         return fresh
     target = root / name
@@ -376,7 +377,7 @@ def adopt_cluster_dir(path: Path) -> None:
     else:
         for parent in (path.parent, path):
             _make_private(parent)
-    (path / _OWNER_FILE).write_text(f"{os.getpid()}\n", encoding="ascii")
+    _own(path)
 
 
 def _root_for(name: str | None) -> Path:
@@ -422,14 +423,27 @@ def left_journal(name: str | None) -> Path | None:
     return next((path for path in found if path.is_file() and _owner(path.parent) is None), None)
 
 
+def _own(cluster_dir: Path) -> None:
+    """Write down that this process has the directory: its id, and when it began. A container that
+    is started again may give its first process the same id each time."""
+    pid = os.getpid()
+    text = f"{pid}\n{process_identity(pid)}\n"
+    (cluster_dir / _OWNER_FILE).write_text(text, encoding="ascii")
+
+
 def _owner(cluster_dir: Path) -> int | None:
     """The process of the cluster that runs there; None if none does."""
-    pids = set()
-    with contextlib.suppress(OSError, ValueError):  # none, or one that was cut short
-        pids.add(int((cluster_dir / _OWNER_FILE).read_text(encoding="ascii")))
+    #: By process id: when it began, "" if that is not known.
+    owners: dict[int, str] = {}
     with contextlib.suppress(ConnectionFileError):  # none, or of another version
-        pids.add(read_connection_file(cluster_dir / CONNECTION_FILE).pid)
-    return next((pid for pid in sorted(pids) if _is_alive(pid)), None)
+        owners[read_connection_file(cluster_dir / CONNECTION_FILE).pid] = ""
+    with contextlib.suppress(OSError, ValueError):  # none, or one that was cut short
+        said, _, identity = (cluster_dir / _OWNER_FILE).read_text(encoding="ascii").partition("\n")
+        owners[int(said)] = identity.strip()
+    for pid, identity in sorted(owners.items()):
+        if is_running(identity) if identity else _is_alive(pid):
+            return pid
+    return None
 
 
 def _is_alive(pid: int) -> bool:
