@@ -158,8 +158,7 @@ class Journal(JournalFile):
 
     def __init__(self, path: str | os.PathLike[str], durability: str) -> None:
         path = Path(path).absolute()
-        if os.path.isdir(path):
-            raise JournalError(f"{path} is a directory: --journal is the path of a file")
+        _require_file(path)
         self._lock_fd = _lock(path)
         try:
             super().__init__(path, durability)
@@ -239,6 +238,14 @@ def _is_disk_full(path: Path) -> bool:
     return found.f_bavail * found.f_frsize < 1 << 20
 
 
+def _require_file(path: Path) -> None:
+    """Nothing but a file of its own may become a journal: a device or a pipe stays as it is."""
+    if os.path.isdir(path):
+        raise JournalError(f"{path} is a directory: --journal is the path of a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise JournalError(f"{path} is no regular file. Give --journal another path")
+
+
 def _lock(path: Path) -> int:
     """Make sure that no other controller has the journal; the lock file's descriptor."""
     lock_path = path.with_name(path.name + ".lock")
@@ -272,6 +279,7 @@ def _lock(path: Path) -> int:
 
 
 def _open(path: Path, durability: str) -> sqlite3.Connection:
+    _require_file(path)
     try:
         # Made here, so that nobody else can read it at any time: it will hold keys.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -307,7 +315,7 @@ def _open(path: Path, durability: str) -> sqlite3.Connection:
 
 def _cannot_open(path: Path, error: Exception) -> JournalError:
     said = getattr(error, "strerror", None) or error
-    return JournalError(f"the journal {path} can't be opened: {said}. It must be a file of ours")
+    return JournalError(f"the journal {path} can't be opened: {said}")
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:
