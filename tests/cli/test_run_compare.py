@@ -70,7 +70,10 @@ def test_values_that_can_not_be_compared_are_not_taken_for_equal():
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(["--compare"], "--compare is of --chaos"), (["--chaos", "--compare", "--resume", "last"], "choose")],
+    [
+        (["--compare"], "--compare is of --chaos"),
+        (["--chaos", "--compare", "--resume", "last"], "choose"),
+    ],
 )
 def test_what_makes_no_sense_is_said(tmp_path: Path, options: list[str], said: str):
     path = tmp_path / "f.toml"

@@ -118,7 +118,7 @@ def test_a_directory_and_a_path_that_is_not_there_are_told_apart(tmp_path):
 def test_what_is_no_regular_file_is_refused_and_stays_as_it_is(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, 0o644)
-    with pytest.raises(JournalError, match="is no regular file. Give --journal another path"):
+    with pytest.raises(JournalError, match=r"is no regular file\. Give --journal another path"):
         Journal(pipe, NORMAL)
     assert pipe.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [pipe]

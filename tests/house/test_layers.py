@@ -92,7 +92,7 @@ ROOMS = {
     ),
     "cli": room(
         "cli client dashboard doors flows tally sim controller engine wire core collector config "
-        "errors processes launchers",
+        "errors processes interpreter launchers",
         "typer rich msgspec",
     ),
     "dashboard": room(

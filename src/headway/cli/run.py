@@ -84,7 +84,9 @@ def run(options: RunOptions) -> int:
     if past is not None:
         head["after"] = past.run
 
-    def once(how: RunOptions, outcomes: Outcomes | None = None, calm: Outcomes | None = None) -> int:
+    def once(
+        how: RunOptions, outcomes: Outcomes | None = None, calm: Outcomes | None = None
+    ) -> int:
         # First the cluster: where there is none, there is no run.
         with _client(how, where) as client, closing(_Kept(Record(root, plan.name, head))) as kept:
             one = _Run(how, client, plan, digests, past, before, kept.record, outcomes, calm)

@@ -10,10 +10,9 @@ What this file must not know: clusters, and how a flow is run.
 from __future__ import annotations
 
 import hashlib
+import pickle
 from dataclasses import dataclass, field
 from typing import Any
-
-import cloudpickle
 
 from headway import errors
 from headway.cli.run_going import Ended
@@ -89,7 +88,7 @@ class Outcomes:
 
 def _of_value(state: str, value: object) -> Outcome:
     try:
-        data = cloudpickle.dumps(value)
+        data = pickle.dumps(value)
     except Exception as error:  # whatever an object of the user's raises when it is pickled
         return Outcome(state, f"a value that can't be pickled here: {type(error).__name__}")
     is_whole = len(data) <= _KEPT_BYTES_MAX
@@ -104,6 +103,6 @@ def _how(error: BaseException | None) -> str:
 
 def _are_equal(one: bytes, other: bytes) -> bool:
     try:
-        return bool(cloudpickle.loads(one) == cloudpickle.loads(other))
+        return bool(pickle.loads(one) == pickle.loads(other))
     except Exception:  # whatever the user's own objects raise, such as arrays: then they differ
         return False

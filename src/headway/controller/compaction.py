@@ -83,7 +83,10 @@ class Compaction:
             self._turns_bytes_max = max(self._turns_bytes_min, 2 * snapshot_bytes)
             return None
         self._turns_bytes_max = 2 * max(self._journal.turns_bytes, self._turns_bytes_min)
-        return f"the journal could not be made shorter (status {status}): {said}"
+        return (
+            f"the journal could not be made shorter, which is tried again later (status {status}): "
+            f"{said}"
+        )
 
     def close(self) -> None:
         """End what runs: the journal is whole at any time."""

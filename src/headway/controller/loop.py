@@ -486,7 +486,9 @@ class Controller:
             # Its hello, on another connection, may be on its way: nobody would ever end it again.
             self.peers.bury(message.token)
             return
-        end = structs.replace(message.end, wanted=True) if engine.is_spared else message.end
+        end = message.end
+        if engine.is_spared:  # its nanny can't know who it was
+            end = structs.replace(end, wanted=True, text="was killed on purpose (chaos)")
         event = ev.EngineLeft(engine.number, end, message.started, message.busy)
         self._deaths.append((now + _DEATH_DELAY_S, engine, event))
 
