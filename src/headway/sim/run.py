@@ -395,7 +395,7 @@ class Run:
     def _nodes_left(self) -> list[Task | Group]:
         assert self.life.controller is not None
         scheduler = self.life.controller.scheduler
-        nodes = [*scheduler.tasks.values(), *scheduler.groups.values()]
+        nodes: list[Task | Group] = [*scheduler.tasks.values(), *scheduler.groups.values()]
         return [node for node in nodes if not self._is_behind(node.id)]
 
     def _values_left(self) -> list[str]:
