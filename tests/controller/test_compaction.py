@@ -3,6 +3,7 @@ leaves the journal as it was."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -196,6 +197,28 @@ def test_the_users_own_modules_are_not_the_writers(
         assert wait_end(compaction) is None
     finally:
         compaction.close()
+
+
+def test_where_no_fork_can_be_made_it_is_said_and_tried_again_later(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+):
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    compaction = Compaction(life.journal, turns_bytes_min=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", fork)
+        said = compaction.committed(life.ledger, life.now, lambda: life.wall_s)
+    assert "no process could be started" in (said or "")
+    assert compaction._writer is None  # nothing of it is left
+    assert compaction.committed(life.ledger, life.now, lambda: life.wall_s) is None
+    assert compaction._writer is None  # not at once
+
+    life.journal.turns_bytes *= 3
+    assert compaction.committed(life.ledger, life.now, lambda: life.wall_s) is None
+    assert wait_end(compaction) is None
+    compaction.close()
+    assert life.turns() == 0
 
 
 def test_frames_come_as_they_were_written():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headway.controller import journal as journal_module
 from headway.controller.entries import (
     SCHEMA_VERSION,
     Record,
@@ -79,6 +80,21 @@ def test_a_journal_in_use_names_the_process_that_has_it(tmp_path):
         Journal(tmp_path / "j", NORMAL)
     journal.close()
     Journal(tmp_path / "j", NORMAL).close()
+
+
+def test_a_journal_that_another_program_has_locked_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_module, "_BUSY_TIMEOUT_MS", 10)
+    path = tmp_path / "j"
+    journal = Journal(path, NORMAL)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalError, match="Another program has it open: end that"):
+        journal.commit(b"one")
+    other.execute("ROLLBACK")
+    other.close()
+    journal.commit(b"two")
+    journal.close()
+    assert turns_of(path) == [(1, b"two")]
 
 
 def test_a_file_that_is_no_database_is_no_journal_and_stays_as_it_is(tmp_path):
