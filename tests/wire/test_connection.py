@@ -69,6 +69,14 @@ def test_a_connection_file_is_read_as_it_was_written(tmp_path):
         assert endpoint.read_connection_file(path) == info
 
 
+def test_what_is_no_regular_file_is_not_replaced_by_a_connection_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StartError, match="is no regular file"):
+        endpoint.write_connection_file(tmp_path / "pipe", INFO)
+    assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_connection_file_is_for_its_owner_alone(tmp_path):
     # Given a process whose files are open to everybody
     before = os.umask(0)

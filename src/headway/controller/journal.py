@@ -166,7 +166,8 @@ class Journal(JournalFile):
             os.close(self._lock_fd)
             raise
         with self.in_words("read"):
-            self.last_seq: int = self.one("SELECT max(seq) FROM turns") or self.snapshot_seq
+            last_turn = self.one("SELECT max(seq) FROM turns") or 0
+            self.last_seq: int = max(last_turn, self.snapshot_seq)
         self.count_turns()
 
     def set_meta(self, **facts: Any) -> None:

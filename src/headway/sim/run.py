@@ -390,7 +390,10 @@ class Run:
 
     def _is_empty(self) -> bool:
         controller = self.life.controller
-        return controller is not None and not (self._nodes_left() or self._values_left())
+        if controller is None or self._nodes_left() or self._values_left():
+            return False
+        # What has ended may run once more, for a value that its client missed just before it left.
+        return not self._is_left or not self._unfinished_behind()
 
     def _nodes_left(self) -> list[Task | Group]:
         assert self.life.controller is not None

@@ -91,8 +91,13 @@ def write_connection_file(path: str | os.PathLike[str], info: ConnectionInfo) ->
     """Write `info` to `path`, mode 0600: whoever looks there sees all of it, or nothing.
 
     A missing directory is made with mode 0700; one that exists is left as it is.
+
+    Raises:
+        StartError: there is something else, such as a device, which it would replace.
     """
     path = Path(path)
+    if os.path.lexists(path) and not os.path.isfile(path) and not path.is_symlink():
+        raise StartError(f"{path} is no regular file: the connection file can't be written there")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
     descriptor, unfinished = tempfile.mkstemp(prefix=".connection-", dir=path.parent)  # 0600
