@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,25 @@ def test_clients_are_told_once_that_it_is_tried_again(start_kit, monkeypatch):
     notices = [each.text for each in client.heard_all() if isinstance(each, m.Notice)]
     assert notices == ["the disk is full. Trying again for 10 s"]
     assert disk.records
+
+
+def test_an_embedded_controller_that_gives_up_says_why_in_a_sentence():
+    code = """
+import sys
+from pathlib import Path
+from headway.controller import __main__ as program
+from headway.errors import JournalError
+
+def serve(settings, lifeline, on_ready):
+    on_ready(Path("connection.json"), None)
+    raise JournalError("the disk is full: make room there")
+
+program.serve = serve
+sys.exit(program.main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "the disk is full: make room there\n"
 
 
 def test_who_is_there_hears_that_the_cluster_stops_though_that_can_not_be_written(start_kit):
