@@ -3,6 +3,7 @@ leaves the journal as it was."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -21,7 +22,7 @@ from headway.controller.compaction import Compaction
 from headway.controller.entries import decode_record
 from headway.controller.journal import NORMAL, Journal
 from headway.controller.ledger import Ledger
-from headway.controller.recovery import read_ledger
+from headway.controller.recovery import read_ledger, recover
 from headway.controller.snapshot import dump_ledger
 from headway.core.same import same_state
 from headway.errors import JournalError
@@ -76,7 +77,7 @@ def wait_end(compaction: Compaction) -> str | None:
 def test_what_the_fork_packed_leads_to_the_same_ledger(life: Life):
     compaction = Compaction(life.journal, turns_bytes_min=1)
     try:
-        assert compaction.committed(life.ledger, life.now, life.wall_s) is None
+        assert compaction.committed(life.ledger, life.now, lambda: life.wall_s) is None
         packer = compaction._packer
         assert packer
         assert wait_end(compaction) is None
@@ -92,12 +93,12 @@ def test_what_the_fork_packed_leads_to_the_same_ledger(life: Life):
 
 def test_it_starts_when_enough_was_written_and_not_twice(life: Life):
     compaction = Compaction(life.journal, turns_bytes_min=life.journal.turns_bytes + 1)
-    assert compaction.committed(life.ledger, life.now, life.wall_s) is None
+    assert compaction.committed(life.ledger, life.now, lambda: life.wall_s) is None
     assert compaction._writer is None
     life.journal.turns_bytes += 1
-    compaction.committed(life.ledger, life.now, life.wall_s)
+    compaction.committed(life.ledger, life.now, lambda: life.wall_s)
     writer = compaction._writer
-    compaction.committed(life.ledger, life.now, life.wall_s)
+    compaction.committed(life.ledger, life.now, lambda: life.wall_s)
     assert writer is not None
     assert compaction._writer is writer
     compaction.close()
@@ -108,10 +109,12 @@ def test_a_writer_that_is_killed_is_reported_and_the_journal_is_whole(life: Life
     turns = life.turns()
     compaction = Compaction(life.journal, turns_bytes_min=1)
     try:
-        compaction.committed(life.ledger, life.now, life.wall_s)
+        compaction.committed(life.ledger, life.now, lambda: life.wall_s)
         assert compaction._writer is not None
         compaction._writer.send_signal(signal.SIGKILL)
-        assert "could not be made shorter (status -9)" in (wait_end(compaction) or "")
+        assert "could not be made shorter, which is tried again later (status -9)" in (
+            wait_end(compaction) or ""
+        )
     finally:
         compaction.close()
     assert life.turns() == turns
@@ -159,6 +162,63 @@ def test_two_writers_at_once_never_make_a_snapshot_of_halves(life: Life):
         compact_with(life.path, last_seq, slow())
     assert life.journal.snapshot_seq == last_seq + 1
     assert same_state(life.ledger.scheduler, life.again().scheduler) == ""
+
+
+@pytest.mark.parametrize("has_snapshot", [False, True])
+def test_a_writer_that_was_left_may_end_while_the_next_controller_reads(
+    life: Life, monkeypatch: pytest.MonkeyPatch, has_snapshot: bool
+):
+    """A controller was killed, and its writer puts a snapshot between the parts and the turns."""
+    if has_snapshot:
+        half = life.journal.last_seq // 2
+        early, *times = read_ledger(life.journal, life.config, Random(0), half)
+        compact_with(life.path, half, dump_ledger(early, *times))
+    parts, read = list(dump_ledger(life.ledger, life.now, life.wall_s)), life.journal.parts
+
+    def parts_then_another_snapshot():
+        yield from read()
+        compact_with(life.path, life.journal.last_seq, parts)
+
+    monkeypatch.setattr(life.journal, "parts", parts_then_another_snapshot)
+    found = recover(life.journal, life.config).ledger
+
+    assert life.turns() == 0
+    assert same_state(life.ledger.scheduler, found.scheduler) == ""
+
+
+def test_the_users_own_modules_are_not_the_writers(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "argparse.py").write_text("raise SystemExit('not that one')\n")
+    monkeypatch.chdir(tmp_path)
+    compaction = Compaction(life.journal, turns_bytes_min=1)
+    try:
+        assert compaction.committed(life.ledger, life.now, lambda: life.wall_s) is None
+        assert wait_end(compaction) is None
+    finally:
+        compaction.close()
+
+
+def test_where_no_fork_can_be_made_it_is_said_and_tried_again_later(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+):
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    compaction = Compaction(life.journal, turns_bytes_min=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", fork)
+        said = compaction.committed(life.ledger, life.now, lambda: life.wall_s)
+    assert "no process could be started" in (said or "")
+    assert compaction._writer is None  # nothing of it is left
+    assert compaction.committed(life.ledger, life.now, lambda: life.wall_s) is None
+    assert compaction._writer is None  # not at once
+
+    life.journal.turns_bytes *= 3
+    assert compaction.committed(life.ledger, life.now, lambda: life.wall_s) is None
+    assert wait_end(compaction) is None
+    compaction.close()
+    assert life.turns() == 0
 
 
 def test_frames_come_as_they_were_written():

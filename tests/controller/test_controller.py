@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -461,6 +462,15 @@ def test_a_client_that_is_away_and_whose_process_has_ended_is_given_up_at_once(k
     kit.controller.reception.is_away(kit.controller.peers.clients[ev.ClientId(1)], kit.now)
     kit.turn(WIRE.heartbeat_s)
     assert not kit.has_client(client)
+
+
+def test_a_process_that_has_ended_and_is_not_buried_is_not_alive(kit: Kit):
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        client = kit.client(pid=process.pid, host=socket.gethostname())
+        kit.controller.reception.is_away(kit.controller.peers.clients[ev.ClientId(1)], kit.now)
+        kit.turn(WIRE.heartbeat_s)
+        assert not kit.has_client(client)
 
 
 # --- the end, and beginnings that fail -----------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from headway.controller import journal as journal_module
 from headway.controller.entries import (
     SCHEMA_VERSION,
     Record,
@@ -79,6 +82,21 @@ def test_a_journal_in_use_names_the_process_that_has_it(tmp_path):
     Journal(tmp_path / "j", NORMAL).close()
 
 
+def test_a_journal_that_another_program_has_locked_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_module, "_BUSY_TIMEOUT_MS", 10)
+    path = tmp_path / "j"
+    journal = Journal(path, NORMAL)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalError, match="Another program has it open: end that"):
+        journal.commit(b"one")
+    other.execute("ROLLBACK")
+    other.close()
+    journal.commit(b"two")
+    journal.close()
+    assert turns_of(path) == [(1, b"two")]
+
+
 def test_a_file_that_is_no_database_is_no_journal_and_stays_as_it_is(tmp_path):
     path = tmp_path / "thesis.txt"
     path.write_text("It was a dark and stormy night. " * 100)
@@ -107,8 +125,19 @@ def test_a_journal_of_another_version_says_both_and_what_to_do(tmp_path):
 def test_a_directory_and_a_path_that_is_not_there_are_told_apart(tmp_path):
     with pytest.raises(JournalError, match="is a directory"):
         Journal(tmp_path, NORMAL)
+    with pytest.raises(JournalError, match="is a directory"):
+        Journal("/", NORMAL)
     with pytest.raises(JournalError, match="The directory must be there, and writable"):
         Journal(tmp_path / "missing" / "j", NORMAL)
+
+
+def test_what_is_no_regular_file_is_refused_and_stays_as_it_is(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o644)
+    with pytest.raises(JournalError, match=r"is no regular file\. Give --journal another path"):
+        Journal(pipe, NORMAL)
+    assert pipe.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_file_that_was_cut_or_written_over_is_damaged_not_read_wrongly(tmp_path):
@@ -121,6 +150,35 @@ def test_a_file_that_was_cut_or_written_over_is_damaged_not_read_wrongly(tmp_pat
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(JournalError, match="The file is damaged"):
         turns_of(path)
+
+
+def test_a_journal_of_which_only_the_first_page_was_written_is_begun_anew(tmp_path):
+    """Its controller was killed just then, or found its disk full."""
+    path = tmp_path / "j"
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    assert path.stat().st_size > 0
+    journal = Journal(path, NORMAL)
+    journal.commit(b"one")
+    journal.close()
+    assert turns_of(path) == [(1, b"one")]
+
+
+def test_an_empty_file_that_others_may_read_is_for_its_owner_alone_from_then_on(tmp_path):
+    path = tmp_path / "j"
+    path.touch(0o644)
+    Journal(path, NORMAL).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_system_without_locks_is_not_taken_for_a_journal_in_use(tmp_path, monkeypatch):
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(JournalError, match="has no locks: give --journal a path on a disk"):
+        Journal(tmp_path / "j", NORMAL)
 
 
 def test_a_turn_that_is_missing_is_noticed(tmp_path):

@@ -61,7 +61,7 @@ ROOMS = {
     "processes": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
-    "wire": room("wire core config errors", "msgspec zmq cloudpickle"),
+    "wire": room("wire processes core config errors", "msgspec zmq cloudpickle"),
     "values": room("values core wire config errors", "msgspec zmq", forbidden=PICKLES),
     "controller": room(
         "controller values collector interpreter processes core wire config errors",
@@ -92,7 +92,7 @@ ROOMS = {
     ),
     "cli": room(
         "cli client dashboard doors flows tally sim controller engine wire core collector config "
-        "errors processes launchers",
+        "errors processes interpreter launchers",
         "typer rich msgspec",
     ),
     "dashboard": room(

@@ -120,7 +120,8 @@ def _fill_and_free(
             wait_until(lambda: warnings.has("Its disk is full: make room there"), "the warning")
             if must_end:
                 wait_until(lambda: not cluster.is_running, "the controller to give up")
-                if "make room there" not in cluster.said():
+                said = cluster.said()
+                if "make room there" not in said or "its engines go on" not in said:
                     result.violations.append(f"it ended without a word: {cluster.said()}")
                 cluster.kill()  # it has ended; its pipe has not
             # And once there is room, all is done

@@ -104,6 +104,35 @@ def test_an_end_without_a_reason_is_found(state: TaskState, said: str):
         ends(checker(), state)
 
 
+def test_what_is_downstream_may_be_cancelled_only_where_that_was_asked():
+    found = checker()
+    found.tasks[ONE].is_cancelled_downstream = True
+    found.heard("c", m.Result(TWO, TaskState.CANCELLED))
+
+    found = checker()
+    found.tasks[ONE].cancel_asked = True
+    with pytest.raises(Violation, match="nobody asked"):
+        found.heard("c", m.Result(TWO, TaskState.CANCELLED))
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (TaskState.RUNNING, "never ended"),
+        (TaskState.SUCCEEDED, "no run of it did"),
+        (TaskState.CANCELLED, "nobody asked"),
+        (TaskState.LOST, "was FAILED before"),
+    ],
+)
+def test_what_was_left_behind_and_did_not_end_as_it_should_is_found(state: TaskState, said: str):
+    found = checker()
+    if state is TaskState.LOST:
+        ran(found, 1, how="raised")
+        ends(found, TaskState.FAILED)
+    with pytest.raises(Violation, match=said):
+        found.ended_behind(ONE, state)
+
+
 def test_a_task_with_a_limit_may_run_out_of_time():
     ends(checker(run_timeout_s=1.0), TaskState.TIMED_OUT)
 

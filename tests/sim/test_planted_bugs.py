@@ -8,9 +8,10 @@ import pytest
 
 from headway.controller import loop
 from headway.controller.reception import Reception
+from headway.core.client_events import ClientEvents
 from headway.core.states import Cause
 from headway.sim.faults import Faults
-from headway.sim.run import run
+from headway.sim.run import LEFT_FROM, run
 
 SEEDS_MAX = 60
 
@@ -29,10 +30,10 @@ TROUBLE = Faults(
 )
 
 
-def seeds_until_found() -> int:
+def seeds_until_found(first: int = 0) -> int:
     """How many seeds it took; fails if the bug was not found."""
     for seed in range(SEEDS_MAX):
-        if run(seed, TROUBLE).violation:
+        if run(first + seed, TROUBLE).violation:
             return seed + 1
     pytest.fail(f"not found in {SEEDS_MAX} seeds")
 
@@ -56,6 +57,16 @@ def test_tasks_that_never_reached_their_engine_and_are_forgotten_are_found(
 ):
     monkeypatch.setattr(Reception, "_reconcile", lambda self, peer, now: None)
     assert seeds_until_found() <= SEEDS_MAX
+
+
+def test_tasks_that_are_dropped_though_their_client_left_them_behind_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def forgetful(self: Any, event: Any, now: float, out: Any) -> None:
+        """Does not keep."""
+
+    monkeypatch.setattr(ClientEvents, "_on_keep_asked", forgetful)
+    assert seeds_until_found(LEFT_FROM) <= SEEDS_MAX
 
 
 def test_messages_that_are_sent_before_they_are_written_are_found(monkeypatch: pytest.MonkeyPatch):

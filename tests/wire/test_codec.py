@@ -292,14 +292,18 @@ def test_payload_frames_must_fit_the_message_exactly(message, large, words):
 @pytest.mark.parametrize("index", [-1, 1, 2**63])
 def test_a_function_beyond_the_batchs_is_refused_in_a_submission(index):
     frames = codec.encode(submit(b"", functions=[index]))
-    with pytest.raises(ProtocolError, match=f"function {index} of a batch with 1"):
+    with pytest.raises(
+        ProtocolError, match=f"malformed message: .* function {index} of a batch with 1"
+    ):
         codec.from_client().decode(frames)
 
 
 @pytest.mark.parametrize("index", [-1, 1, 2**63])
 def test_a_function_beyond_the_batchs_is_refused_in_an_assignment(index):
     frames = codec.encode(m.Assigned([DIGEST], [m.Assignment(1, 1, index, b"")]))
-    with pytest.raises(ProtocolError, match=f"function {index} of a batch with 1"):
+    with pytest.raises(
+        ProtocolError, match=f"malformed message: .* function {index} of a batch with 1"
+    ):
         codec.to_engine().decode(frames)
 
 

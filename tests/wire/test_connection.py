@@ -69,6 +69,14 @@ def test_a_connection_file_is_read_as_it_was_written(tmp_path):
         assert endpoint.read_connection_file(path) == info
 
 
+def test_what_is_no_regular_file_is_not_replaced_by_a_connection_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StartError, match="is no regular file"):
+        endpoint.write_connection_file(tmp_path / "pipe", INFO)
+    assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_connection_file_is_for_its_owner_alone(tmp_path):
     # Given a process whose files are open to everybody
     before = os.umask(0)
@@ -368,6 +376,15 @@ def test_what_a_dead_cluster_left_is_replaced(root):
     assert endpoint.make_cluster_dir("demo") == path
     assert [file.name for file in path.iterdir()] == ["owner.pid"]
     assert list(root.iterdir()) == [path]
+
+
+def test_an_owner_that_had_our_own_process_id_and_has_ended_is_not_taken_for_us(root):
+    """As where a container is started again, and its first process has the same id each time."""
+    path = start_cluster("demo")
+    (path / "owner.pid").write_text(f"{os.getpid()}\n{os.getpid()} 1 another-start-of-the-host\n")
+    assert endpoint.make_cluster_dir("demo") == path
+    with pytest.raises(StartError, match="runs already"):
+        endpoint.make_cluster_dir("demo")
 
 
 def test_a_directory_with_files_of_a_users_is_neither_used_nor_emptied(root):

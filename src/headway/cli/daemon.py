@@ -20,6 +20,7 @@ import msgspec
 from headway.cli.show import say
 from headway.cli.start import StartOptions, serve_until_told
 from headway.errors import HeadwayError, StartError
+from headway.interpreter import module_command
 
 #: In the cluster's directory.
 LOG_FILE = "headway.log"
@@ -35,7 +36,7 @@ def start_daemon(options: StartOptions) -> tuple[str, list[str]]:
     """
     text = msgspec.json.encode(asdict(options), enc_hook=str).decode()
     with subprocess.Popen(
-        [sys.executable, "-m", "headway.cli.daemon", text],
+        [*module_command("headway.cli.daemon"), text],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import headway
 from headway.cli import run_report, show, which
 from headway.cli.app import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from headway.cli.run_board import Board
+from headway.cli.run_compare import Compared, Outcomes
 from headway.cli.run_going import Before, Ended, Going, keep_end, what_holds
 from headway.cli.run_prints import digests_of
 from headway.cli.run_python import read_python_flow
@@ -56,6 +57,7 @@ class RunOptions:
     record: Path | None = None
     chaos: bool = False
     seed: int | None = None
+    compare: bool = False
     as_json: bool = False
 
 
@@ -80,9 +82,21 @@ def run(options: RunOptions) -> int:
     head = {"source": source, "flow": plan.name, "tasks": len(plan.tasks)}
     if past is not None:
         head["after"] = past.run
-    # First the cluster: where there is none, there is no run.
-    with _client(options, where) as client, closing(_Kept(Record(root, plan.name, head))) as kept:
-        return _Run(options, client, plan, digests, past, before, kept.record).go()
+
+    def once(
+        how: RunOptions, outcomes: Outcomes | None = None, calm: Outcomes | None = None
+    ) -> int:
+        # First the cluster: where there is none, there is no run.
+        with _client(how, where) as client, closing(_Kept(Record(root, plan.name, head))) as kept:
+            one = _Run(how, client, plan, digests, past, before, kept.record, outcomes, calm)
+            return one.go()
+
+    if not options.compare:
+        return once(options)
+    calm = Outcomes()
+    if once(replace(options, chaos=False), calm) == EXIT_INTERRUPTED:
+        return EXIT_INTERRUPTED
+    return once(options, Outcomes(), calm)
 
 
 def _where(options: RunOptions) -> str | None:
@@ -94,6 +108,10 @@ def _where(options: RunOptions) -> str | None:
         raise ValueError("--chaos is for engines that are started for the run, not for --cluster")
     if options.seed is not None and not options.chaos:
         raise ValueError("--seed is of --chaos")
+    if options.compare and not options.chaos:
+        raise ValueError("--compare is of --chaos")
+    if options.compare and options.resume is not None:
+        raise ValueError("--compare runs all of it twice, and --resume what is left: choose one")
     if options.engines is not None or options.chaos:
         return None
     return which.find(where) if where else None
@@ -208,7 +226,12 @@ class _Run:
         past: Past | None,
         before: Before,
         record: Record,
+        outcomes: Outcomes | None,
+        calm: Outcomes | None,
     ) -> None:
+        """`outcomes` are to be noted; `calm` are those that they are compared with."""
+        self._outcomes = outcomes
+        self._calm = calm
         self._options = options
         self._client = client
         self._is_own = client._link.process is not None
@@ -241,11 +264,15 @@ class _Run:
         progress = self._board.progress()
         how = "interrupted" if self._is_cut else "failed" if progress.bad else "succeeded"
         self._record.close(how)
-        self._say_end(report, progress)
+        compared = None
+        if self._outcomes is not None and self._calm is not None and not self._is_cut:
+            compared = self._outcomes.beside(self._calm)
+        self._say_end(report, progress, compared)
         if self._is_cut:
             return EXIT_INTERRUPTED
         is_right = report is None or (report.is_right and not report.unfinished)
-        return EXIT_OK if is_right and not progress.bad else EXIT_FAILED
+        is_same = compared is None or not compared.differences
+        return EXIT_OK if is_right and is_same and not progress.bad else EXIT_FAILED
 
     def _go(self) -> None:
         going = Going(self._plan, self._client, self._logs(), self._before, self._tick)
@@ -272,6 +299,8 @@ class _Run:
         if ended.state == KEPT:
             self._keep_again(task)
         else:
+            if self._outcomes is not None:
+                self._outcomes.note(ended, future)
             digest = self._digests[task.id]
             keep_end(self._record, ended, future, digest, is_taken=task.id in self._taken)
         if is_bad(ended.state):
@@ -298,11 +327,21 @@ class _Run:
             return
         again = f", after run {self._past.run}" if self._past is not None else ""
         tasks = f"{len(self._plan.tasks):,} tasks of {self._plan.name}"
-        show.say(f"run {self._record.run}: {tasks}{again}")
+        calm = ", first without trouble" if self._is_calm else ""
+        show.say(f"run {self._record.run}: {tasks}{again}{calm}")
         for note in self._plan.notes:
             show.say(f"note: {note}")
 
-    def _say_end(self, report: ChaosReport | None, progress: Progress) -> None:
+    @property
+    def _is_calm(self) -> bool:
+        """Whether this is the one that another is compared with."""
+        return self._outcomes is not None and self._calm is None
+
+    def _say_end(
+        self, report: ChaosReport | None, progress: Progress, compared: Compared | None
+    ) -> None:
+        if self._is_calm and self._options.as_json:
+            return  # of the two, the other is told
         end = run_report.RunEnd(
             run=self._record.run,
             flow=self._plan.name,
@@ -314,5 +353,6 @@ class _Run:
             cluster=self._options.cluster,
             is_cut=self._is_cut,
             chaos=report,
+            compared=compared,
         )
         run_report.say_end(end, self._options.as_json)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.cli import show
+from headway.cli.run_compare import Compared
 from headway.cli.run_going import Ended
 from headway.client.chaos import ChaosReport
 from headway.flows.plan import Plan, Shell
@@ -41,6 +42,7 @@ class RunEnd:
     cluster: str | None
     is_cut: bool
     chaos: ChaosReport | None
+    compared: Compared | None
 
 
 def dry_run(plan: Plan, kept: Container[str], as_json: bool) -> None:
@@ -99,6 +101,7 @@ def say_end(end: RunEnd, as_json: bool) -> None:
         show.say(str(end.chaos))
         right = end.chaos.is_right and not end.chaos.unfinished
         show.say("each task ended once" if right else "NOT RIGHT: see above")
+        _say_compared(end.compared)
     told = end.progress
     open_ = told.total - told.ended
     cut = f", {open_:,} not ended" if open_ else ""
@@ -109,6 +112,21 @@ def say_end(end: RunEnd, as_json: bool) -> None:
         sys.stderr.write("headway: interrupted; what had not ended was cancelled\n")
     if end.bad or end.is_cut:
         hint_to_resume(end.file, end.run, end.record)
+
+
+def _say_compared(compared: Compared | None) -> None:
+    if compared is None:
+        show.say("not compared with a run without trouble: --compare does that")
+        return
+    for text in compared.differences[:_BAD_MAX]:
+        show.say(f"DIFFERENT: {text}")
+    count = len(compared.differences)
+    if count > _BAD_MAX:
+        show.say(f"and {count - _BAD_MAX:,} more")
+    if count:
+        show.say("(what depends on time or chance is different without trouble as well)")
+    else:
+        show.say(f"all {compared.tasks:,} tasks came to the same as without trouble")
 
 
 def _say_bad(end: RunEnd) -> None:
@@ -154,6 +172,7 @@ def _as_json(end: RunEnd) -> dict[str, Any]:
             for each in end.bad
         ],
         "chaos": {**asdict(end.chaos), "is_right": end.chaos.is_right} if end.chaos else None,
+        "compared": asdict(end.compared) if end.compared is not None else None,
     }
 
 

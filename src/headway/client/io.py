@@ -225,7 +225,7 @@ class IoThread:
         info, timeout_s = self._link.info, self._link.timeout_s
         if failure is not None:
             raise errors.ConnectionLost(
-                f"the controller at {info.address} refused our key: {failure}"
+                f"the controller at {info.address} can't be reached: {failure}"
             )
         if now - self._began_at > timeout_s:
             raise errors.ConnectionLost(

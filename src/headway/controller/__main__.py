@@ -18,7 +18,7 @@ import msgspec
 
 from headway.collector import tune_garbage_collection
 from headway.controller.serve import Settings, serve
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, JournalError
 
 
 def main() -> int:
@@ -42,6 +42,9 @@ def main() -> int:
         settings = msgspec.json.decode(arguments.settings, type=Settings)
         serve(settings, sys.stdin.fileno() if arguments.embedded else None, on_ready)
     except (HeadwayError, ValueError, OSError) as error:
+        if stdout.closed and isinstance(error, JournalError):
+            sys.stderr.write(f"{error}\n")  # which says what to do; its client shows it
+            return 1
         if stdout.closed:
             raise  # it was ready: what it fails of now goes to stderr
         say({"error": str(error)})

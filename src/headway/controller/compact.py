@@ -75,10 +75,11 @@ def compact(path: Path, config: SchedulerConfig) -> int:
     """
     journal = JournalFile(path)
     try:
-        last_seq = int(journal.one("SELECT max(seq) FROM turns") or 0)
-        if last_seq <= journal.snapshot_seq:
-            return journal.snapshot_seq
-        ledger, now, wall_s = read_ledger(journal, config, Random(config.seed), last_seq)
+        with journal.at_one_moment():
+            last_seq = int(journal.one("SELECT max(seq) FROM turns") or 0)
+            if last_seq <= journal.snapshot_seq:
+                return journal.snapshot_seq
+            ledger, now, wall_s = read_ledger(journal, config, Random(config.seed), last_seq)
         _write_snapshot(journal, last_seq, dump_ledger(ledger, now, wall_s))
         return last_seq
     finally:

@@ -15,16 +15,16 @@ import gc
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import IO
 
 from headway.controller.compact import Kind, write_framed
 from headway.controller.journal import Journal
 from headway.controller.ledger import Ledger
 from headway.controller.snapshot import dump_ledger
+from headway.interpreter import module_command
 
 #: A journal is read again at some 20 MB a second: this is what a takeover takes at most, about.
 _TURNS_BYTES_MIN = 64 << 20
@@ -47,8 +47,11 @@ class Compaction:
         self._packer = 0
         self._stderr: IO[bytes] | None = None
 
-    def committed(self, ledger: Ledger, now: float, wall_s: float) -> str | None:
-        """A turn was written, at these times, and `ledger` is what it led to: start if it is due.
+    def committed(self, ledger: Ledger, now: float, wall_s: Callable[[], float]) -> str | None:
+        """A turn was written, and `ledger` is what it led to at `now`: start if it is due.
+
+        Parameters:
+            wall_s: the clock on the wall.
 
         Returns:
             Why it could not be started, if so.
@@ -56,7 +59,7 @@ class Compaction:
         if self._journal.turns_bytes < self._turns_bytes_max or self._writer is not None:
             return None
         try:
-            self._start(dump_ledger(ledger, now, wall_s))
+            self._start(dump_ledger(ledger, now, wall_s()))
         except OSError as error:
             self.close()
             self._turns_bytes_max = 2 * self._journal.turns_bytes
@@ -80,7 +83,10 @@ class Compaction:
             self._turns_bytes_max = max(self._turns_bytes_min, 2 * snapshot_bytes)
             return None
         self._turns_bytes_max = 2 * max(self._journal.turns_bytes, self._turns_bytes_min)
-        return f"the journal could not be made shorter (status {status}): {said}"
+        return (
+            f"the journal could not be made shorter, which is tried again later (status {status}): "
+            f"{said}"
+        )
 
     def close(self) -> None:
         """End what runs: the journal is whole at any time."""
@@ -107,7 +113,7 @@ class Compaction:
             self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `look` and `close`
             self._writer = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "headway.controller.compact"),
+                    *module_command("headway.controller.compact"),
                     *(str(self._journal.path), "--parts-of", str(self._journal.last_seq)),
                 ],
                 stdin=reading,

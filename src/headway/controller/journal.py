@@ -109,6 +109,19 @@ class JournalFile:
         with contextlib.suppress(sqlite3.Error):
             self.db.close()
 
+    @contextlib.contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Read all of what is read within as it was at one moment. A compactor that a killed
+        controller has left may be at work: between the snapshot and the turns after it, it would
+        put another snapshot, and the turns that are in that one would be missed without a word."""
+        with self.in_words("read"):
+            self.db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+
     def one(self, query: str, *values: Any) -> Any:
         """The first value of the first row, None if there is none."""
         row = self.db.execute(query, values).fetchone()
@@ -145,6 +158,7 @@ class Journal(JournalFile):
 
     def __init__(self, path: str | os.PathLike[str], durability: str) -> None:
         path = Path(path).absolute()
+        _require_file(path)
         self._lock_fd = _lock(path)
         try:
             super().__init__(path, durability)
@@ -152,7 +166,8 @@ class Journal(JournalFile):
             os.close(self._lock_fd)
             raise
         with self.in_words("read"):
-            self.last_seq: int = self.one("SELECT max(seq) FROM turns") or self.snapshot_seq
+            last_turn = self.one("SELECT max(seq) FROM turns") or 0
+            self.last_seq: int = max(last_turn, self.snapshot_seq)
         self.count_turns()
 
     def set_meta(self, **facts: Any) -> None:
@@ -224,6 +239,14 @@ def _is_disk_full(path: Path) -> bool:
     return found.f_bavail * found.f_frsize < 1 << 20
 
 
+def _require_file(path: Path) -> None:
+    """Nothing but a file of its own may become a journal: a device or a pipe stays as it is."""
+    if os.path.isdir(path):
+        raise JournalError(f"{path} is a directory: --journal is the path of a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise JournalError(f"{path} is no regular file. Give --journal another path")
+
+
 def _lock(path: Path) -> int:
     """Make sure that no other controller has the journal; the lock file's descriptor."""
     lock_path = path.with_name(path.name + ".lock")
@@ -237,12 +260,18 @@ def _lock(path: Path) -> int:
         ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise JournalError(
             f"the journal {path} is in use, by the controller with process id {owner or '?'}: "
             "stop that one, or give --journal another path"
+        ) from None
+    except OSError as error:  # such as some network file systems
+        os.close(descriptor)
+        raise JournalError(
+            f"the journal {path} can't be locked: {error.strerror}. Its file system has no locks: "
+            "give --journal a path on a disk of this host"
         ) from None
     with contextlib.suppress(OSError):  # it is for people alone
         os.ftruncate(descriptor, 0)
@@ -251,15 +280,13 @@ def _lock(path: Path) -> int:
 
 
 def _open(path: Path, durability: str) -> sqlite3.Connection:
-    if path.is_dir():
-        raise JournalError(f"{path} is a directory: --journal is the path of a file")
-    is_new = not path.exists() or path.stat().st_size == 0
+    _require_file(path)
     try:
-        if is_new:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Made here, so that nobody else can read it at any time: it will hold keys.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise JournalError(f"the journal {path} can't be opened: {error}") from None
+        raise _cannot_open(path, error) from None
     try:
         db.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         # Some builds of SQLite overwrite what is deleted: a compaction would write again, into the
@@ -267,7 +294,8 @@ def _open(path: Path, durability: str) -> sqlite3.Connection:
         # was, unless it has a limit.
         db.execute("PRAGMA secure_delete = OFF")
         db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}")
-        if is_new:
+        if _is_empty(db):
+            os.chmod(path, 0o600)
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(_SCHEMA)
         check_ours(db, path)
@@ -277,10 +305,28 @@ def _open(path: Path, durability: str) -> sqlite3.Connection:
     except sqlite3.Error as error:
         db.close()
         raise in_words(path, "opened", error) from error
+    except OSError as error:
+        db.close()
+        raise _cannot_open(path, error) from None
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _cannot_open(path: Path, error: Exception) -> JournalError:
+    said = getattr(error, "strerror", None) or error
+    return JournalError(f"the journal {path} can't be opened: {said}")
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    """Whether nothing was ever written there. Not by the size of the file: a controller that was
+    killed, or found its disk full, while it began a journal leaves the first page of one."""
+    used = db.execute(
+        "SELECT (SELECT count(*) FROM sqlite_master), application_id, user_version "
+        "FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    return not any(used)
 
 
 def check_ours(db: sqlite3.Connection, path: Path) -> None:

@@ -283,13 +283,14 @@ class Controller:
             return
         self._write(record)
         if self._compaction is not None:
-            trouble = self._compaction.committed(self._books.ledger, now, self._clock.wall_s())
+            trouble = self._compaction.committed(self._books.ledger, now, self._clock.wall_s)
             if trouble is not None:
                 self._notice(trouble)
 
     def _write(self, record: bytes) -> None:
         assert self._journal is not None
         give_up_at_s = time.monotonic() + _RETRY_COMMIT_MAX_S
+        is_said = False
         while True:
             try:
                 self._journal.commit(record)
@@ -297,8 +298,10 @@ class Controller:
             except JournalError as error:
                 if not error.is_full or time.monotonic() > give_up_at_s:
                     raise
-                self._notice(f"{error}. Trying again for {_RETRY_COMMIT_MAX_S:g} s")
-                self._outbox.flush_notices()
+                if not is_said:
+                    is_said = True
+                    self._notice(f"{error}. Trying again for {_RETRY_COMMIT_MAX_S:g} s")
+                    self._outbox.flush_notices()
             time.sleep(_RETRY_COMMIT_S)
 
     def _take_in(self, now: float) -> bool:
@@ -483,7 +486,9 @@ class Controller:
             # Its hello, on another connection, may be on its way: nobody would ever end it again.
             self.peers.bury(message.token)
             return
-        end = structs.replace(message.end, wanted=True) if engine.is_spared else message.end
+        end = message.end
+        if engine.is_spared:  # its nanny can't know who it was
+            end = structs.replace(end, wanted=True, text="was killed on purpose (chaos)")
         event = ev.EngineLeft(engine.number, end, message.started, message.busy)
         self._deaths.append((now + _DEATH_DELAY_S, engine, event))
 
@@ -541,11 +546,22 @@ class Controller:
 
         With `keeps_tasks` clients hear nothing, for they may wait for the next one; but engines
         end, and what they had begun is begun anew.
+
+        Raises:
+            JournalError: that all has ended could not be written. Everybody was told all the same.
         """
         if self._compaction is not None:
             self._compaction.close()
-        if say_bye and self._journal is not None:
-            self._end_books(self._clock.now())
+        try:
+            if say_bye and self._journal is not None:
+                self._end_books(self._clock.now())
+        except JournalError as error:
+            text = f"the cluster was stopped, and its journal does not know: {error}"
+            raise JournalError(text, is_full=error.is_full) from error
+        finally:
+            self._say_bye(say_bye)
+
+    def _say_bye(self, say_bye: bool) -> None:
         bye = codec.encode(m.Bye(self.stop_reason or ""))
         for peer in self.peers if say_bye else ():
             if isinstance(peer, ClientPeer) and self.keeps_tasks and peer is not self._stopper:

@@ -26,6 +26,7 @@ from headway.controller.undelivered import Undelivered
 from headway.core import events as ev
 from headway.core.events import EngineId, format_engine_id
 from headway.errors import ProtocolError
+from headway.processes import process_identity
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.codec import Buffer
@@ -365,7 +366,8 @@ class Reception:
             return False
         except PermissionError:
             return True
-        return True
+        # One that has ended may stay unburied for ever, in a container without an init.
+        return bool(process_identity(peer.hello.pid))
 
 
 def _name_of(hello: m.Hello) -> str:

@@ -54,7 +54,8 @@ def recover(journal: Journal, config: SchedulerConfig) -> Recovered:
     """
     _require_same_hwm(journal, config)
     rng = Random(config.seed)
-    ledger, last_now, last_wall_s = read_ledger(journal, config, rng)
+    with journal.at_one_moment():
+        ledger, last_now, last_wall_s = read_ledger(journal, config, rng)
     place = journal.meta("place")
     epoch = int(journal.meta("epoch") or 0) + 1
     journal.set_meta(epoch=epoch)
@@ -85,7 +86,7 @@ def read_ledger(
     """The ledger after turn `up_to` (None is the last), and the times of that turn.
 
     Parameters:
-        journal: whose `parts()` and `turns()` are read.
+        journal: whose `parts()` and `turns()` are read; a file `at_one_moment`.
 
     Raises:
         JournalError: see `recover`.

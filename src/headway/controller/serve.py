@@ -181,11 +181,21 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             controller.stop_reason = f"the controller failed: {type(error).__name__}: {error}"
             # Its peers wait for the next one, which has all that they were promised.
             undo.is_left = undo.is_killed = journal is not None
+            if undo.is_left and nanny is not None and lifeline is None:
+                _say_who_waits(nanny.pid, wire)
             raise
         finally:
-            controller.close(say_bye=not undo.is_left)
-        undo.is_left = controller.keeps_tasks
+            has_failed, undo.is_left = undo.is_left, undo.is_left or controller.keeps_tasks
+            controller.close(say_bye=not has_failed)
         return controller.stop_reason or ""
+
+
+def _say_who_waits(nanny_pid: int, wire: WireConfig) -> None:
+    """To people, beside the error: what is left running, and how to end it."""
+    sys.stderr.write(
+        f"its engines go on, and wait {wire.reconnect_s / 60:g} minutes for the next controller; "
+        f"`kill {nanny_pid}` ends them\n"
+    )
 
 
 def _admission(settings: Settings) -> AdmissionConfig:

@@ -43,6 +43,8 @@ class Asked:
     #: The ends that its client heard.
     ends: list[m.Result] = field(default_factory=list)
     cancel_asked: bool = False
+    #: That what is downstream of it be cancelled as well.
+    is_cancelled_downstream: bool = False
     #: Its value may be lost, and made again: then there are several.
     is_large: bool = False
     #: Its client could not read it, and waits for its next end.
@@ -124,10 +126,44 @@ class Checker:
             raise Violation(f"{where} ended {state.name}, after others were given its value")
         if state is TaskState.FAILED and not any(run.how == "raised" for run in runs):
             raise Violation(f"{where} failed, and no run of it raised")
-        elif state is TaskState.CANCELLED and not asked.cancel_asked:
+        elif state is TaskState.CANCELLED and not self._may_be_cancelled(task):
             raise Violation(f"{where} was cancelled, and nobody asked")
         elif state is TaskState.TIMED_OUT and not asked.has_limit:
             raise Violation(f"{where} ran out of time, of which it had no end")
+
+    def _may_be_cancelled(self, task: TaskId) -> bool:
+        """Whether it was asked to be, or all that is downstream of something upstream of it."""
+        if self.tasks[task].cancel_asked:
+            return True
+        seen, upstreams = {task}, self._upstreams(task)
+        while upstreams:
+            upstream = upstreams.pop()
+            if upstream not in seen:
+                if self.tasks[upstream].is_cancelled_downstream:
+                    return True
+                seen.add(upstream)
+                upstreams += self._upstreams(upstream)
+        return False
+
+    def _upstreams(self, task: TaskId) -> list[TaskId]:
+        asked = self.tasks[task]
+        named = [node for condition in asked.conditions for node in condition.upstreams]
+        members = [self.groups.get(node, [node]) for node in named]
+        return [*asked.inputs, *(member for group in members for member in group)]
+
+    def ended_behind(self, task: TaskId, state: TaskState) -> None:
+        """Its client left it behind, and the controller has it in this state at the end."""
+        asked = self.tasks[task]
+        where = f"task {task & 0xFFFFFF}, which {asked.client} left behind,"
+        if state not in FINAL_STATES:
+            raise Violation(f"{where} never ended: it is {state.name}")
+        if state is TaskState.SUCCEEDED and not any(run.how == "ran" for run in self.runs[task]):
+            raise Violation(f"{where} has succeeded, and no run of it did")
+        if state is TaskState.CANCELLED and not self._may_be_cancelled(task):
+            raise Violation(f"{where} was cancelled, and nobody asked")
+        heard = asked.ends[0].state if asked.ends else state
+        if heard != state and not asked.is_large:
+            raise Violation(f"{where} is {state.name}, and was {TaskState(heard).name} before")
 
     def _require_run(self, where: str, runs: list[Ran], value: StoredValue) -> None:
         _, attempt = parse_value_name(value.name)

@@ -73,9 +73,16 @@ class SimClient:
         self._soon()
         return node
 
-    def cancel(self, tasks: list[TaskId]) -> None:
+    def cancel(
+        self, tasks: list[TaskId], queued_only: bool = False, downstream: bool = False
+    ) -> None:
         """Ask that tasks do not run."""
-        self.session.cancel(tasks)
+        self.session.cancel(tasks, queued_only, downstream)
+        self._soon()
+
+    def keep(self) -> None:
+        """Ask that all that was asked for outlives us."""
+        self.session.keep()
         self._soon()
 
     def miss(self, node: TaskId, name: str) -> None:

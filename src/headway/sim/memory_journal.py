@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from headway.config import SchedulerConfig
+from headway.controller.entries import decode_record
 from headway.controller.ledger import Ledger
 from headway.controller.recovery import read_ledger
 from headway.controller.snapshot import dump_ledger
@@ -32,6 +33,8 @@ class MemoryJournal:
         #: Frames, of which the last may be torn.
         self._frames: list[bytes] = []
         self._parts: list[bytes] = []
+        #: Those of the last turn, as of the last compaction.
+        self._times = 0.0, 0.0
         self.last_seq = 0
         self.snapshot_seq = 0
         self.turns_bytes = 0
@@ -80,8 +83,12 @@ class MemoryJournal:
         Parameters:
             living: what that turn led to, as a controller's fork packs it; None reads it again.
         """
-        ledger, now, wall_s = read_ledger(self, self._config, Random(self._config.seed))
-        self._parts = list(dump_ledger(living or ledger, now, wall_s))
+        whole = [frame for frame in self._frames[-2:] if _is_whole(frame)]
+        if whole:
+            last = decode_record(whole[-1][_HEAD_BYTES:])
+            self._times = last.now, last.wall_s
+        ledger = living or read_ledger(self, self._config, Random(self._config.seed))[0]
+        self._parts = list(dump_ledger(ledger, *self._times))
         self.snapshot_seq = self.last_seq
         self._frames.clear()
 

@@ -3,6 +3,7 @@
     python -m headway.sim 42            # one run, told in full if it fails
     python -m headway.sim --seeds 1000  # many
     python -m headway.sim --seeds 1000 --first 1000000  # with large values, which get lost
+    python -m headway.sim --seeds 1000 --first 3000000  # and clients that leave tasks behind
 
 What this file must not know: how the parts work.
 """
@@ -17,10 +18,18 @@ import msgspec
 from headway.config import SchedulerConfig, WireConfig
 from headway.controller.loop import Controller
 from headway.core import invariants
-from headway.core.events import ConditionSpec, StoredValue, TaskId, TaskOptions
+from headway.core.events import (
+    SEQUENCE_BITS,
+    ConditionSpec,
+    StoredValue,
+    TaskId,
+    TaskOptions,
+    parse_value_name,
+)
 from headway.core.limits import Limit
 from headway.core.prefetch import load_max
-from headway.core.states import TaskState
+from headway.core.records import Group, Task
+from headway.core.states import FINAL_STATES, TaskState
 from headway.sim import faults as fl
 from headway.sim.checks import Asked, Checker, Violation
 from headway.sim.client import SimClient
@@ -44,9 +53,14 @@ _CHECK_EVERY = 10
 LARGE_FROM = 1_000_000
 #: From this seed on, tasks have tags, and these limits hold.
 LIMITS_FROM = 2_000_000
+#: From this seed on, clients leave their tasks behind, and cancel only what has not begun, or all
+#: that is downstream.
+LEFT_FROM = 3_000_000
 LIMITS = {"db": Limit(at_once=2), "api": Limit(rate=10), "both": Limit(3, 20)}
 #: How often somebody removes values, in a second; and a client looks at a result after so long.
 _LOSSES, _READ_AFTER_S = 2.0, 2.0
+#: How often somebody leaves, in a second; and looks whether it was heard that it will.
+_LEAVES, _LEAVES_AFTER_S = 0.1, 0.5
 #: How the attempts at a task end, one after the other: most tasks just run.
 _ENDS = ("ran", "ran", "ran", "raised", "raised ran", "crash ran", "crash", "refused ran")
 
@@ -88,6 +102,10 @@ class Run:
         self._values_rng = Random(f"values {seed}")
         self._limits = LIMITS if seed >= LIMITS_FROM else {}
         self._tags_rng = Random(f"tags {seed}")
+        self._is_left = seed >= LEFT_FROM
+        self._left_rng = Random(f"left {seed}")
+        #: Who has gone, and was told that its tasks go on.
+        self.behind: list[SimClient] = []
         self.life = ControllerLife(
             world, self.network, self.faults, config, WIRE, self._check_turn, self._limits
         )
@@ -127,9 +145,17 @@ class Run:
                 tasks = rng.sample(mine, min(len(mine), 3))
                 for task in tasks:
                     self.checker.tasks[task].cancel_asked = True
-                client.cancel(tasks)
+                self._cancel(client, tasks)
         if done < self._count:
             self.world.after(rng.expovariate(5.0), lambda: self._program(client, done))
+
+    def _cancel(self, client: SimClient, tasks: list[TaskId]) -> None:
+        queued_only = downstream = False
+        if self._is_left:
+            queued_only, downstream = (self._left_rng.random() < 0.5 for _ in range(2))
+        for task in tasks if downstream else ():
+            self.checker.tasks[task].is_cancelled_downstream = True
+        client.cancel(tasks, queued_only, downstream)
 
     def _submit(self, client: SimClient) -> None:
         rng = self.rng
@@ -223,6 +249,7 @@ class Run:
         often(faults.client_vanish, self._vanish)
         often(faults.clock_jump, self._jump)
         often(_LOSSES * bool(self._large), self.stores.lose_some)
+        often(_LEAVES * self._is_left, self._leave_behind)
         world.after(faults.until_s, self._heal)
 
     def _cut(self, role: bytes) -> None:
@@ -248,6 +275,26 @@ class Run:
             self.world.say(f"{client.name} vanishes")
             self.left.add(client.name)
             client.leave(say_bye=False)
+
+    def _leave_behind(self) -> None:
+        """A client asks to have its tasks kept, and goes once it has been told that they are."""
+        present = [c for c in self.clients if not c.is_gone]
+        asked = [c for c in present if c.number and not c.session.kept]
+        if len(present) > 1 and asked:
+            client = self._left_rng.choice(asked)
+            self.world.say(f"{client.name} asks to leave its tasks behind")
+            client.keep()
+            self._go_if_kept(client)
+
+    def _go_if_kept(self, client: SimClient) -> None:
+        if client.is_gone:
+            return
+        if client.session.is_kept and not client.session.has_waiting:
+            self.world.say(f"{client.name} leaves its tasks behind")
+            self.behind.append(client)
+            client.leave(say_bye=self._left_rng.random() < 0.5)
+        else:
+            self.world.after(_LEAVES_AFTER_S, lambda: self._go_if_kept(client))
 
     def _jump(self) -> None:
         jump_s = self.world.rng.uniform(-1.0, 1.0) * max(self.faults.wall_jump_s, 3600.0)
@@ -277,7 +324,28 @@ class Run:
             mine = sum(asked.client == client.name for asked in self.checker.tasks.values())
             if not client.is_gone and mine < self._count:
                 return False
-        return True
+        return not self._is_left or not self._unfinished_behind()
+
+    def _unfinished_behind(self) -> list[TaskId]:
+        """What was left behind and has not ended."""
+        if self.life.controller is None:
+            return [task for task in self.checker.tasks if self._is_behind(task)]
+        known = self.life.controller.scheduler.tasks
+        sure = {client.name for client in self.behind}
+        found = []
+        for task, asked in self.checker.tasks.items():
+            if task in known:
+                if self._is_behind(task) and known[task].state not in FINAL_STATES:
+                    found.append(task)
+            elif asked.client in sure:
+                raise Violation(f"task {task & 0xFFFFFF}, which {asked.client} left, is not known")
+        return found
+
+    def _is_behind(self, node: TaskId) -> bool:
+        """Whether its client has gone, and asked before to leave it behind: that may have been
+        heard, also where it vanished before it was told so."""
+        number = node >> SEQUENCE_BITS
+        return any(c.number == number and c.is_gone and c.session.kept for c in self.clients)
 
     def go(self) -> None:
         """Let it happen.
@@ -300,7 +368,7 @@ class Run:
                 if asked.client == client.name:
                     client.release(task)
             for group in list(self.checker.groups):
-                if client.number and group >> 40 == client.number:
+                if client.number and group >> SEQUENCE_BITS == client.number:
                     client.release(group)
         # A task that was running when its client went goes on to its end.
         world.run(world.now + 120.0, self._is_empty)
@@ -316,13 +384,26 @@ class Run:
                 if controller is not None:
                     told = explain(controller.scheduler, task, controller._books.clock.now())
                 raise Violation(f"{client.name} waits for ever for a task: {told}")
+        if left := self._unfinished_behind():
+            raise Violation(f"{len(left)} tasks that were left behind never end, such as {left[0]}")
         raise Violation("a client could not submit all of its tasks")
 
     def _is_empty(self) -> bool:
         controller = self.life.controller
-        return controller is not None and not (
-            controller.scheduler.tasks or controller.scheduler.groups or self.stores.left()
-        )
+        if controller is None or self._nodes_left() or self._values_left():
+            return False
+        # What has ended may run once more, for a value that its client missed just before it left.
+        return not self._is_left or not self._unfinished_behind()
+
+    def _nodes_left(self) -> list[Task | Group]:
+        assert self.life.controller is not None
+        scheduler = self.life.controller.scheduler
+        nodes: list[Task | Group] = [*scheduler.tasks.values(), *scheduler.groups.values()]
+        return [node for node in nodes if not self._is_behind(node.id)]
+
+    def _values_left(self) -> list[str]:
+        names = self.stores.left()
+        return [name for name in names if not self._is_behind(parse_value_name(name)[0])]
 
     def _require_empty(self) -> None:
         controller = self.life.controller
@@ -330,10 +411,13 @@ class Run:
             raise Violation("no controller at the end")
         scheduler = controller.scheduler
         invariants.check(scheduler)
-        left = [*scheduler.tasks.values(), *scheduler.groups.values()]
+        for task in scheduler.tasks.values():
+            if self._is_behind(task.id):
+                self.checker.ended_behind(task.id, task.state)
+        left = self._nodes_left()
         if left:
             raise Violation(f"{len(left)} nodes are left at the end, such as {left[0]!r}")
-        values = self.stores.left()
+        values = self._values_left()
         if values:
             raise Violation(f"{len(values)} values are left at the end, such as {values[0]}")
 

@@ -110,6 +110,12 @@ def _place_functions(functions: dict[bytes, Any], large: _LargeFrames) -> None:
             functions[digest] = large.take(payload)
 
 
+def _no_function(number: int, count: int) -> ProtocolError:
+    return ProtocolError(
+        f"a malformed message: a task names function {number} of a batch with {count} of them"
+    )
+
+
 def _place_submit(message: m.Submit, large: _LargeFrames) -> None:
     _place_functions(message.new_functions, large)
     count = len(message.functions)
@@ -117,7 +123,7 @@ def _place_submit(message: m.Submit, large: _LargeFrames) -> None:
         if type(spec.payload) is int:
             spec.payload = large.take(spec.payload)
         if not 0 <= spec.function < count:
-            raise ProtocolError(f"function {spec.function} of a batch with {count}")
+            raise _no_function(spec.function, count)
     large.end()
 
 
@@ -130,7 +136,7 @@ def _place_assigned(message: m.Assigned, large: _LargeFrames) -> None:
         if task.inputs is not None:
             task.inputs = [large.take(i) if type(i) is int else i for i in task.inputs]
         if not 0 <= task.function < count:
-            raise ProtocolError(f"function {task.function} of a batch with {count}")
+            raise _no_function(task.function, count)
     large.end()
 
 
@@ -140,7 +146,9 @@ def _place_outcomes(message: m.Outcomes, large: _LargeFrames) -> None:
         if type(payload) is int:
             outcome.payload = large.take(payload)
         elif type(payload) is StoredValue and outcome.status != RAN:
-            raise ProtocolError(f"an outcome of status {outcome.status} has a stored value")
+            raise ProtocolError(
+                f"a malformed message: an outcome of status {outcome.status} has a stored value"
+            )
     large.end()
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headway.errors import ConnectionFileError, StartError
+from headway.processes import is_running, process_identity
 from headway.wire.messages import VERSION
 
 #: Names of what headway puts into a cluster's directory. `remove_cluster_dir` removes these.
@@ -90,8 +91,13 @@ def write_connection_file(path: str | os.PathLike[str], info: ConnectionInfo) ->
     """Write `info` to `path`, mode 0600: whoever looks there sees all of it, or nothing.
 
     A missing directory is made with mode 0700; one that exists is left as it is.
+
+    Raises:
+        StartError: there is something else, such as a device, which it would replace.
     """
     path = Path(path)
+    if os.path.lexists(path) and not os.path.isfile(path) and not path.is_symlink():
+        raise StartError(f"{path} is no regular file: the connection file can't be written there")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
     descriptor, unfinished = tempfile.mkstemp(prefix=".connection-", dir=path.parent)  # 0600
@@ -345,7 +351,7 @@ def make_cluster_dir(name: str | None) -> Path:
         )
     root = _root_for(name)
     fresh = Path(tempfile.mkdtemp(prefix="c-", dir=root))  # 0700
-    (fresh / _OWNER_FILE).write_text(f"{os.getpid()}\n", encoding="ascii")
+    _own(fresh)
     if name is None:
         return fresh
     target = root / name
@@ -376,7 +382,7 @@ def adopt_cluster_dir(path: Path) -> None:
     else:
         for parent in (path.parent, path):
             _make_private(parent)
-    (path / _OWNER_FILE).write_text(f"{os.getpid()}\n", encoding="ascii")
+    _own(path)
 
 
 def _root_for(name: str | None) -> Path:
@@ -422,14 +428,27 @@ def left_journal(name: str | None) -> Path | None:
     return next((path for path in found if path.is_file() and _owner(path.parent) is None), None)
 
 
+def _own(cluster_dir: Path) -> None:
+    """Write down that this process has the directory: its id, and when it began. A container that
+    is started again may give its first process the same id each time."""
+    pid = os.getpid()
+    text = f"{pid}\n{process_identity(pid)}\n"
+    (cluster_dir / _OWNER_FILE).write_text(text, encoding="ascii")
+
+
 def _owner(cluster_dir: Path) -> int | None:
     """The process of the cluster that runs there; None if none does."""
-    pids = set()
-    with contextlib.suppress(OSError, ValueError):  # none, or one that was cut short
-        pids.add(int((cluster_dir / _OWNER_FILE).read_text(encoding="ascii")))
+    #: By process id: when it began, "" if that is not known.
+    owners: dict[int, str] = {}
     with contextlib.suppress(ConnectionFileError):  # none, or of another version
-        pids.add(read_connection_file(cluster_dir / CONNECTION_FILE).pid)
-    return next((pid for pid in sorted(pids) if _is_alive(pid)), None)
+        owners[read_connection_file(cluster_dir / CONNECTION_FILE).pid] = ""
+    with contextlib.suppress(OSError, ValueError):  # none, or one that was cut short
+        said, _, identity = (cluster_dir / _OWNER_FILE).read_text(encoding="ascii").partition("\n")
+        owners[int(said)] = identity.strip()
+    for pid, identity in sorted(owners.items()):
+        if is_running(identity) if identity else _is_alive(pid):
+            return pid
+    return None
 
 
 def _is_alive(pid: int) -> bool:

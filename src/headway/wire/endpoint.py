@@ -430,9 +430,11 @@ class Monitor:
         elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             self.broken += 1
             if self.broken >= _BROKEN_HANDSHAKES_MAX:
+                # Whose key is another says nothing more, and neither does a network.
                 self._failure = (
-                    f"wrong key: {self.broken} handshakes in a row were broken off; "
-                    "the connection file may be of another cluster that was there before"
+                    f"{self.broken} handshakes in a row were broken off: its key is not that of "
+                    "our connection file, which may be of a cluster that was there before; or the "
+                    "network between breaks connections"
                 )
 
     def close(self) -> None:

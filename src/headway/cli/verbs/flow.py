@@ -73,6 +73,13 @@ ChaosFlag = Annotated[
         "once.",
     ),
 ]
+Compare = Annotated[
+    bool,
+    typer.Option(
+        "--compare",
+        help="Of --chaos: run it first without trouble, and compare what each task came to.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Of --chaos.", show_default="0")]
 
 
@@ -89,6 +96,7 @@ def run(
     record: RecordDir = None,
     chaos: ChaosFlag = False,
     seed: Seed = None,
+    compare: Compare = False,
     json: JsonOption = False,
 ) -> None:
     """Run a flow from a file, show how far it is, and say what failed and why.
@@ -110,7 +118,7 @@ def run(
 
         options = RunOptions(
             flow, cluster, engines, scale, commands, graph, dry_run, resume, record, chaos, seed,
-            json,
+            compare, json,
         )  # fmt: skip
         code = start(options)
     raise typer.Exit(code)
