@@ -144,6 +144,15 @@ def age(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def seconds(value_s: float) -> str:
+    """A short time for people, with its unit."""
+    if value_s >= 100 or not value_s:
+        return f"{value_s:,.0f} s"
+    if value_s >= 1:
+        return f"{value_s:.2f} s"
+    return f"{value_s * 1e3:.3g} ms"
+
+
 def _cell(value: object) -> Text:
     text = "" if value is None else str(value)
     return Text(text, style=_STYLES.get(text, ""))

@@ -249,7 +249,8 @@ class Controller:
         self._leavers.look()
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
-            self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
+            told = answer(question, self.scheduler, self.peers, now, books.recorder)
+            self._outbox.say(asker, told)
         self._questions.clear()
         for observer, said in self._observers.answers(now):
             self._outbox.say(observer, said)
@@ -258,6 +259,8 @@ class Controller:
             self._outbox.say(client, hold)
         self._commit(now)
         self._outbox.put(books.commands)
+        if books.recorder is not None:
+            books.recorder.told(books.commands, now)
         books.commands.clear()
         self._outbox.flush(now)
         forgotten, self._outbox.forgotten = self._outbox.forgotten, []
