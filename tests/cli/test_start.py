@@ -100,6 +100,10 @@ def test_without_a_number_there_is_an_engine_for_each_core_that_may_be_used(monk
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert settings_of(StartOptions()).engines == 3
     assert settings_of(StartOptions(engines=1)).engines == 1
+
+
+def test_how_much_is_kept_for_traces_is_an_option():
+    assert settings_of(StartOptions()).traced_max == 100_000
     assert settings_of(StartOptions(traced_max=0)).traced_max == 0
 
 
