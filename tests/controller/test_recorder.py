@@ -15,7 +15,9 @@ from headway.controller.books import Books, Clock
 from headway.controller.ledger import Gap, Ledger
 from headway.controller.recorder import Recorder
 from headway.core import events as ev
+from headway.core.commands import Deliver
 from headway.core.events import ConditionSpec, EngineId, Outcome, TaskId, TaskOptions, TaskSpec
+from headway.core.life import delivery
 from headway.traces.chrome import chrome_trace
 from headway.traces.critical import critical_path
 from headway.traces.model import TraceData, TracedTask
@@ -51,7 +53,8 @@ class Played:
     def turn(self, now: float | None = None) -> None:
         self.now = now if now is not None else self.now
         self.books.place(self.now)
-        self.recorder.told(self.books.commands, self.now)
+        ends = [said for said in self.books.commands if isinstance(said, Deliver)]
+        self.recorder.told([end for end in ends if end.problem is not None], self.now)
         self.books.commands.clear()
 
     def node(self) -> TaskId:
@@ -154,6 +157,35 @@ def test_the_clock_of_another_host_is_corrected():
     assert rounded(attempt.assigned_s, attempt.started_s, attempt.heard_s) == [0.0, 1.0, 3.0]
     engine = played.trace().engines[1]
     assert abs(engine.clock_s - 3600.0) <= engine.clock_error_s == 1.0
+
+
+def test_what_was_heard_in_one_turn_is_within_what_was_seen():
+    played = Played()
+    spec = played.task()
+    played.submit(spec)
+    # The turn had begun 2 ms before the run ended.
+    played.ends(played.on(spec.id), spec.id, 101.0, 1.0, 101.998)
+
+    task = played.one()
+    [attempt] = task.attempts
+    assert rounded(attempt.started_s, attempt.ended_s, attempt.heard_s) == [0.998, 1.998, 1.998]
+    assert [engine.clock_s for engine in played.trace().engines] == [0.0, 0.0]
+
+
+def test_a_task_that_was_put_back_ends_again_and_what_is_told_again_is_no_end():
+    played = Played()
+    spec = played.task()
+    played.submit(spec)
+    played.ends(played.on(spec.id), spec.id, 101.0, 1.0, 103.0, status=ev.RAISED)
+    again = [delivery(played.books.scheduler.tasks[spec.id])]
+    played.recorder.told(again, 104.0)
+    assert played.one().ended_s == 3.0
+    played.books.tell(ev.RetryAsked(spec.id), 105.0)
+    played.turn(105.0)
+    assert played.one().state == "failed"
+    played.ends(played.on(spec.id), spec.id, 106.0, 1.0, 108.0, status=ev.RAISED, attempt=2)
+    task = played.one()
+    assert (task.state, task.ended_s, len(task.attempts)) == ("failed", 8.0, 2)
 
 
 def test_what_a_group_holds_up_waits_for_its_last_member():

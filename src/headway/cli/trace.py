@@ -52,7 +52,7 @@ def run(options: TraceOptions) -> None:
     """
     trace = _find(options)
     if options.labels:
-        trace = select(trace, lambda task: task.name in options.labels)
+        trace = select(trace, lambda task: _has_label(task.name, options.labels))
     if not trace.tasks:
         wanted = f" with label {' or '.join(options.labels)}" if options.labels else ""
         raise ValueError(f"no task{wanted} has ended that is in this trace")
@@ -90,6 +90,11 @@ def _find(options: TraceOptions) -> TraceData:
         wanted = traced.nodes_of(link, options.what)
         data = traced.read_trace(link)
     return traced.named(data, wanted) if wanted else select(data, lambda task: True)
+
+
+def _has_label(name: str, labels: Sequence[str]) -> bool:
+    """Whether it is one of `labels`, or that of a task in an array, which has its number too."""
+    return name in labels or name.partition(" [")[0] in labels
 
 
 # --- what is said --------------------------------------------------------------------------------

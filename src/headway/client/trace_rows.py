@@ -11,7 +11,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from headway.core.events import STOPPED, EngineId, TaskId, format_engine_id, format_task_id
+from headway.core.events import RAN, STOPPED, EngineId, TaskId, format_engine_id, format_task_id
 from headway.core.states import TaskState
 from headway.traces.clocks import Ahead, Bounds
 from headway.traces.model import ENDS, Attempt, TraceData, TracedEngine, TracedTask
@@ -113,9 +113,10 @@ def _attempts(
             ended_s = row.heard_s
         else:
             started_s = row.started_at_s - clocks.get(row.engine, usual).by_s
-            # What was measured by a clock that was set, say, can't be outside of what was seen.
-            started_s = min(max(started_s, row.assigned_s), row.heard_s)
-            ended_s = min(started_s + row.run_s, row.heard_s)
+            # Within what was seen, also by a clock that was set; and the controller hears what is
+            # said within a turn of its loop as if it had been at that turn's beginning.
+            started_s = max(min(started_s, row.heard_s - row.run_s), row.assigned_s)
+            ended_s = max(started_s, min(started_s + row.run_s, row.heard_s))
             busy_s[row.engine] = max(busy_s.get(row.engine, 0.0), ended_s)
         attempt = Attempt(
             row.attempt,
@@ -142,7 +143,7 @@ class _Ends:
         #: The first end of each counts: if it was run again, its dependents had heard of that.
         self._ends: dict[TaskId, float] = {}
         for row in rows:
-            if row.status in (0, traced.ENDED):
+            if row.status in (RAN, traced.ENDED):
                 self._ends.setdefault(row.task, row.heard_s)
         self._groups = groups
         #: Of a group, the ends of its members, in order: once, however many wait for it.
@@ -168,15 +169,14 @@ class _Ends:
 def _task(
     node: TaskId, rows: Sequence[TraceRow], attempts: list[Attempt], ends: _Ends
 ) -> TracedTask:
-    state = UNFINISHED
-    ended_s = rows[-1].heard_s
+    state, ended_s = UNFINISHED, rows[-1].heard_s
     for row in rows:
-        if row.status == 0:
+        if row.status == RAN:
             state, ended_s = TaskState.SUCCEEDED.name.lower(), row.heard_s
-        elif row.status == traced.ENDED:
-            if state == UNFINISHED:  # told again to a client that returned, it ended no later
-                ended_s = row.heard_s
-            state = TaskState(row.state).name.lower()
+        elif row.status != traced.ENDED:
+            state, ended_s = UNFINISHED, row.heard_s
+        elif state == UNFINISHED:  # else it is told again, to a client that has returned
+            state, ended_s = TaskState(row.state).name.lower(), row.heard_s
     submitted_s = rows[0].submitted_s
     first_s = attempts[0].assigned_s if attempts else ended_s
     upstreams: dict[TaskId, float] = {}

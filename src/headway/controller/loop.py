@@ -259,9 +259,11 @@ class Controller:
             self._outbox.say(client, hold)
         self._commit(now)
         self._outbox.put(books.commands)
-        if books.recorder is not None:
-            books.recorder.told(books.commands, now)
         books.commands.clear()
+        if self._outbox.troubled:
+            if books.recorder is not None:
+                books.recorder.told(self._outbox.troubled, now)
+            self._outbox.troubled.clear()
         self._outbox.flush(now)
         forgotten, self._outbox.forgotten = self._outbox.forgotten, []
         if self._logs is not None:

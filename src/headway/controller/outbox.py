@@ -82,6 +82,8 @@ class Outbox:
         self.watchers = Watchers()
         #: What is kept no more of what clients left behind.
         self.forgotten: list[TaskId] = []
+        #: Of what was delivered in this turn, what ended otherwise than well.
+        self.troubled: list[Deliver] = []
 
     def say(self, peer: Peer, message: Any) -> None:
         """Send `message`, which has no large payloads, after what was delivered before it."""
@@ -118,6 +120,8 @@ class Outbox:
                 self._assigned.setdefault(command.engine, []).append(command.task)
             elif isinstance(command, Deliver):
                 self._delivered.setdefault(command.client, []).append(command)
+                if command.problem is not None:
+                    self.troubled.append(command)
                 if self.watchers.by_task:
                     self._tell_watchers(command)
             elif isinstance(command, Recall):

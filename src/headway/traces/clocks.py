@@ -11,6 +11,10 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
+#: What the bounds must contradict by, to be believed: the controller takes in many messages at one
+#: time by its clock, some of which were said a little later.
+_SLACK_S = 0.01
+
 
 class Ahead(NamedTuple):
     """A clock is `by_s` ahead of ours, give or take `error_s`."""
@@ -39,7 +43,7 @@ class Bounds:
         hosts with synchronised clocks share. Bounds that contradict each other are those of a
         clock that was set meanwhile, or drifts: then the middle is taken, and the error is theirs.
         """
-        if self.least_s <= likely_s <= self.most_s:
+        if self.least_s - _SLACK_S <= likely_s <= self.most_s + _SLACK_S:
             return Ahead(likely_s, 0.0)
         middle_s = (self.least_s + self.most_s) / 2
         if abs(middle_s) == inf or middle_s != middle_s:  # of nothing nothing is known
