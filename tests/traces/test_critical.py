@@ -57,6 +57,19 @@ def test_nothing_that_ran_has_no_path():
     assert summary(trace(never)).phases["dependencies"].total_s == 4.0
 
 
+def test_what_waited_for_a_task_that_never_ran_begins_with_its_end():
+    never = task("n", 0.0, None, state="impossible", ended_s=4.0)
+    rescue = task("r", 0.0, 4.0, attempt("e0", 4.5, 5.0, 6.0, 6.5), after=("n",))
+    path = critical_path(trace(never, rescue))
+
+    assert [(step.id, step.engine, step.attempts) for step in path.steps] == [
+        ("n", "", 0),
+        ("r", "e0", 1),
+    ]
+    assert path.before_s == 4.0
+    assert path.run_s + sum(path.waited_s.values()) == path.took_s == 6.5
+
+
 def test_tasks_that_name_each_other_are_walked_once():
     one = task("x", 0.0, 1.0, attempt("e0", 1.0, 1.0, 2.0, 2.0), after=("y",))
     other = task("y", 0.0, 1.0, attempt("e0", 3.0, 3.0, 4.0, 4.0), after=("x",))

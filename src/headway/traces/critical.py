@@ -41,9 +41,9 @@ class Step:
 class CriticalPath:
     """The path, in order.
 
-    `before_s` passed before its first task was submitted; `took_s` is the time from the beginning
-    to the end of the last step. `chain_s` is the time that the longest chain of dependencies ran,
-    and `chain` the ids of its tasks.
+    `before_s` passed before its first task was submitted, or ended without having run; `took_s` is
+    the time from the beginning to the end of the last step. `chain_s` is the time that the longest
+    chain of dependencies ran, and `chain` the ids of its tasks.
     """
 
     steps: tuple[Step, ...]
@@ -110,14 +110,15 @@ def critical_path(trace: TraceData) -> CriticalPath:
 
 def _step(task: TracedTask, phases: Phases) -> Step:
     spent = [spent for _, spent in phases.spent(task)]
-    ready_s = task.ready_s if task.ready_s is not None else task.attempts[0].assigned_s
+    # One that never ran, and whose end another waited for, is a step that takes no time.
+    first_s = task.attempts[0].assigned_s if task.attempts else task.ended_s
     return Step(
         task.id,
         task.name,
         task.state,
-        task.attempts[-1].engine,
+        task.attempts[-1].engine if task.attempts else "",
         len(task.attempts),
-        ready_s,
+        first_s if task.ready_s is None else task.ready_s,
         task.ended_s,
         sum(each.queue for each in spent),
         sum(each.behind for each in spent),
