@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headway.client.options import EngineInfo
     from headway.client.progress import progress
     from headway.client.stream import Stream
+    from headway.client.traced import Trace
     from headway.doors.async_client import AsyncClient
     from headway.doors.dask import dask_get
     from headway.doors.executor import Executor
@@ -54,6 +55,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "CancelReport",
     "ChaosReport",
     "EngineInfo",
+    "Trace",
     "errors",
     "launchers",
     "__version__",
@@ -78,6 +80,7 @@ _HOMES = {
     "Group": "headway.client.futures",
     "Ref": "headway.doors.graph",
     "Stream": "headway.client.stream",
+    "Trace": "headway.client.traced",
 }
 
 

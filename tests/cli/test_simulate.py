@@ -16,9 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from headway.cli import main
-from headway.cli.gantt_svg import Bar, gantt_svg, kind_of
 from headway.cli.simulate_tables import BLOCKS, busy_over_time, plot_lines
 from headway.sim.replay_flow import Run
+from headway.traces.gantt import Bar, gantt_svg, kind_of
 
 ROOT = Path(__file__).parents[2]
 ATLAS = str(ROOT / "examples" / "atlas.workflow.json")

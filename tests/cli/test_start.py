@@ -102,6 +102,11 @@ def test_without_a_number_there_is_an_engine_for_each_core_that_may_be_used(monk
     assert settings_of(StartOptions(engines=1)).engines == 1
 
 
+def test_how_much_is_kept_for_traces_is_an_option():
+    assert settings_of(StartOptions()).traced_max == 100_000
+    assert settings_of(StartOptions(traced_max=0)).traced_max == 0
+
+
 def test_hwm_and_resources_are_read_from_text():
     assert [parse_hwm(text) for text in ("auto", "0", "16")] == ["auto", 0, 16]
     assert parse_resources(["gpu=2", "mem=8e15"]) == {"gpu": 2.0, "mem": 8e15}

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.client.batch_writer import Function
 from headway.client.session import (
     FUNCTIONS_KNOWN_MAX,
     TASK_BYTES,
-    Function,
     Session,
     SessionStatistics,
 )

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.client.session import RESUMED_TASKS_MAX, Function, Outgoing, Session
+from headway.client.batch_writer import Function
+from headway.client.session import RESUMED_TASKS_MAX, Outgoing, Session
 from headway.config import WireConfig
 from headway.core.events import SEQUENCE_BITS, TaskId
 from headway.core.states import TaskState

@@ -424,3 +424,16 @@ def test_bytes_that_are_no_part_are_refused(parts: list[Part]):
         with pytest.raises(ReplayError):
             unpack(blob)
     assert unpack(whole) == parts[2]
+
+
+def test_the_span_in_which_a_task_was_submitted_survives_until_it_has_ended():
+    env = Env(hwm=1)
+    env.engine()
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 vendor=told"
+    node = env.next_id(env.me)
+    spec = ev.TaskSpec(node, 0, b"", traceparent=parent)
+    env.tell(ev.Submitted(env.me, [DIGEST], [], [spec]))
+
+    assert reloaded(env.scheduler).tasks[node].traceparent == parent
+    env.finish(node)
+    assert reloaded(env.scheduler).tasks[node].traceparent == ""

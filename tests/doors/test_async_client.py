@@ -57,6 +57,7 @@ def test_questions_are_awaited():
         await future
         assert "succeeded" in await client.explain(future)
         assert (await client.statistics())["engines"] == 2
+        assert [task.id for task in (await client.trace(future)).tasks] == [future.id]
         assert "embedded" in repr(client)
 
     run(main)

@@ -69,10 +69,12 @@ ROOMS = {
         forbidden=PICKLES,
         schedules=True,
     ),
-    "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
+    "engine": room(
+        "engine current values interpreter core wire config errors", "msgspec zmq opentelemetry"
+    ),
     "client": room(
-        "client launchers tally values interpreter core wire config errors",
-        "msgspec zmq cloudpickle",
+        "client launchers tally traces values interpreter core wire config errors",
+        "msgspec zmq cloudpickle opentelemetry",
     ),
     "launchers": room("launchers interpreter wire errors", "parsl"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
@@ -83,7 +85,8 @@ ROOMS = {
         schedules=True,
     ),
     "tally": room("tally core", "rich"),
-    "flows": room("flows errors", "msgspec"),
+    "traces": room("traces", "msgspec", forbidden=IMPURE | PICKLES),
+    "flows": room("flows traces errors", "msgspec"),
     "sim": room(
         "sim flows client controller engine core wire config errors",
         "msgspec zmq",
@@ -91,12 +94,14 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client dashboard doors flows tally sim controller engine wire core collector config "
-        "errors processes interpreter launchers",
+        "cli client dashboard doors flows tally traces sim controller engine wire core collector "
+        "config errors processes interpreter launchers",
         "typer rich msgspec",
     ),
     "dashboard": room(
-        "dashboard client wire core config errors", "msgspec starlette uvicorn", forbidden=PICKLES
+        "dashboard client traces wire core config errors",
+        "msgspec starlette uvicorn",
+        forbidden=PICKLES,
     ),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.

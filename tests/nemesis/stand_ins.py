@@ -14,7 +14,8 @@ from typing import Any
 
 import zmq
 
-from headway.client.session import Function, Session
+from headway.client.batch_writer import Function
+from headway.client.session import Session
 from headway.config import WireConfig
 from headway.core.events import RAN, Outcome, TaskId, TaskOptions
 from headway.core.states import TaskState

@@ -11,7 +11,6 @@ small machine it would take their time.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import headway
 from headway.cli import demo_tables, survey, survey_tasks
-from headway.cli.chrome_trace import Span, chrome_trace
 from headway.client.cluster import available_cores
 
 #: How often the progress is looked at; and how often it is told where nothing can be redrawn.
@@ -71,7 +69,7 @@ class Outcome:
     report: survey.Report
     published: survey_tasks.Published
     cleared: int
-    spans: list[Span]
+    trace: headway.Trace
     counts: dict[str, int]
     start_s: float
     wall_s: float
@@ -99,10 +97,10 @@ def run(settings: Settings, console: Console) -> int:
     engines = settings.engines or available_cores()
     outcome = _survey_on_engines(engines, folder, paths, console)
     if settings.trace is not None:
-        settings.trace.write_text(json.dumps(chrome_trace(outcome.spans)), encoding="utf-8")
+        outcome.trace.save(settings.trace)
     serial, serial_s = _survey_here(folder, paths, console)
     demo_tables.show_report(outcome.report, console)
-    demo_tables.show_engines(outcome.spans, outcome.wall_s, console)
+    demo_tables.show_engines(outcome.trace, outcome.wall_s, console)
     demo_tables.show_summary(
         demo_tables.Summary(
             counts=outcome.counts,
@@ -144,10 +142,10 @@ def _survey_on_engines(
         _watch(graph, cleared, console)
         wall_s = time.perf_counter() - begin
         return Outcome(
-            report=report.result().value,
-            published=published.result().value,
-            cleared=cleared.result().value,
-            spans=_spans(graph),
+            report=report.result(),
+            published=published.result(),
+            cleared=cleared.result(),
+            trace=client.trace(),
             counts={kind: len(tasks) for kind, tasks in graph.tasks.items()},
             start_s=start_s,
             wall_s=wall_s,
@@ -163,15 +161,13 @@ def _submit(
             graph.add(
                 "file",
                 path,
-                client.options(label=path).submit(survey_tasks.count_file, folder, path),
+                client.options(label=path).submit(survey.count_file, folder, path),
             )
             for path in members
         ]
-        package = client.options(label=name).submit(survey_tasks.merge_files, name, *files)
+        package = client.options(label=name).submit(survey.merge_files, name, *files)
         graph.add("package", name, package)
-    report = client.options(label="report").submit(
-        survey_tasks.merge_packages, *graph.futures("package")
-    )
+    report = client.options(label="report").submit(survey.merge_packages, *graph.futures("package"))
     graph.add("report", "report", report)
     published = client.options(follow=[report], label="publish").submit(
         survey_tasks.publish, report, scratch
@@ -229,25 +225,6 @@ class _Teller:
         self._console.print(
             f"{self._what}: {done:,} of {self._total:,} after {now - self._begin:.1f} s"
         )
-
-
-def _spans(graph: Graph) -> list[Span]:
-    spans = []
-    for kind, tasks in graph.tasks.items():
-        for name, future in tasks:
-            timed = future.result()
-            spans.append(
-                Span(
-                    name=name,
-                    kind=kind,
-                    task=str(future.id),
-                    engine=str(future.engine),
-                    pid=timed.pid,
-                    started_at_s=timed.started_at_s,
-                    run_s=timed.run_s,
-                )
-            )
-    return spans
 
 
 # --- the same, here ------------------------------------------------------------------------------

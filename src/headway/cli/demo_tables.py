@@ -5,16 +5,15 @@ Prints to the console that it is given, and knows neither clients nor clocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from headway.cli.chrome_trace import Span
 from headway.cli.survey import Counts, Report
 from headway.cli.survey_tasks import Published
+from headway.client.traced import Trace
 
 #: Rows of each table.
 ROWS = 8
@@ -92,24 +91,18 @@ def _figures(counts: Counts) -> tuple[str, ...]:
     )
 
 
-def show_engines(spans: Sequence[Span], wall_s: float, console: Console) -> None:
+def show_engines(trace: Trace, wall_s: float, console: Console) -> None:
     """What each engine has done: its tasks, and how long it was busy with them."""
     table = _table("The engines", "engine", "pid", "tasks", "share", "busy", "of the time")
-    tasks: dict[str, int] = {}
-    busy_s: dict[str, float] = {}
-    pids: dict[str, int] = {}
-    for span in spans:
-        tasks[span.engine] = tasks.get(span.engine, 0) + 1
-        busy_s[span.engine] = busy_s.get(span.engine, 0.0) + span.run_s
-        pids[span.engine] = span.pid
-    for engine in sorted(tasks, key=lambda name: (len(name), name)):
+    pids = {engine.id: engine.pid for engine in trace.engines}
+    for engine in trace.summary().engines:
         table.add_row(
-            engine,
-            str(pids[engine]),
-            f"{tasks[engine]:,}",
-            f"{tasks[engine] / len(spans):.0%}",
-            f"{busy_s[engine]:.2f} s",
-            f"{busy_s[engine] / wall_s:.0%}",
+            engine.id,
+            str(pids[engine.id]),
+            f"{engine.attempts:,}",
+            f"{engine.attempts / len(trace.tasks):.0%}",
+            f"{engine.busy_s:.2f} s",
+            f"{engine.busy_s / wall_s:.0%}",
         )
     console.print(table)
 

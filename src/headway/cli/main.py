@@ -9,6 +9,6 @@ verb's help ends with an example. How verbs end is in app.py. docs/cli.md is gen
 from __future__ import annotations
 
 from headway.cli.app import app
-from headway.cli.verbs import cluster, flow, here, tasks, watch
+from headway.cli.verbs import cluster, flow, here, tasks, trace, watch
 
-__all__ = ["app", "cluster", "flow", "here", "tasks", "watch"]
+__all__ = ["app", "cluster", "flow", "here", "tasks", "trace", "watch"]

@@ -7,6 +7,7 @@ how a task is submitted, and how a record is written.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -27,12 +28,13 @@ from headway.client.chaos import Chaos, ChaosReport
 from headway.client.client import Client
 from headway.client.cluster import ENVIRONMENT_VARIABLE
 from headway.doors import on_engine
-from headway.errors import ConnectionLost, FlowError
+from headway.errors import ConnectionLost, FlowError, HeadwayError
 from headway.flows.from_workflow import plan_of
 from headway.flows.plan import Call, Plan, PlanTask, Shell
 from headway.flows.toml_flow import read_toml_flow
 from headway.flows.wfformat import read_wfformat
 from headway.tally.model import KEPT, Progress, is_bad
+from headway.traces.select import renamed
 from headway.wire.endpoint import LOGS_DIR, cluster_dir, read_connection_file
 
 #: So long to connect to a cluster that runs, and to start one.
@@ -251,6 +253,8 @@ class _Run:
         #: Futures of what is to stay known to a cluster: what failed, and what has logs.
         self._held: list[Any] = []
         self._is_cut = False
+        #: By its id on the cluster, each task's own.
+        self._ids: dict[str, str] = {}
 
     def go(self) -> int:
         """Run it; the exit code."""
@@ -261,6 +265,7 @@ class _Run:
             run_report.hint_to_resume(self._options.flow, self._record.run, self._options.record)
             raise
         report = self._client.chaos_report() if self._options.chaos else None
+        self._keep_trace()
         progress = self._board.progress()
         how = "interrupted" if self._is_cut else "failed" if progress.bad else "succeeded"
         self._record.close(how)
@@ -295,6 +300,8 @@ class _Run:
 
     def _note(self, ended: Ended, future: Any) -> None:
         task = ended.task
+        if ended.node:
+            self._ids[ended.node] = task.id
         self._board.note(task, ended.state)
         if ended.state == KEPT:
             self._keep_again(task)
@@ -310,6 +317,14 @@ class _Run:
         is_looked_at = is_bad(ended.state) or isinstance(task.work, Shell)
         if not self._is_own and future is not None and is_looked_at:
             self._held.append(future)
+
+    def _keep_trace(self) -> None:
+        """Keep what ran when, under the names of the flow, for `headway trace`."""
+        try:
+            data = self._client.trace().data
+            self._record.keep_trace(renamed(data, self._ids))
+        except (HeadwayError, OSError) as error:  # the run itself is as it is
+            sys.stderr.write(f"headway: its trace can't be kept: {error}\n")
 
     def _keep_again(self, task: PlanTask) -> None:
         assert self._past is not None

@@ -2,6 +2,7 @@
 
     RUN/record.jsonl    the head, then a line for each task that has ended
     RUN/values.pickles  values that other tasks take, one after the other
+    RUN/trace.json      what ran when and where, as far as the cluster knew at its end
     RUN/logs/           what commands printed, on engines that were started for the run
 
 A line is one write to the end of the file, and is whole if its newline is there: what was being
@@ -25,11 +26,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from headway.errors import FlowError
+from headway.traces.model import TraceData
 
 VERSION = 1
 RECORD_FILE = "record.jsonl"
 VALUES_FILE = "values.pickles"
+TRACE_FILE = "trace.json"
 LOGS_DIR = "logs"
 #: Of the runs in a folder, so many are kept, the newest.
 RUNS_MAX = 100
@@ -146,6 +151,16 @@ class Record:
         offset, self._values_bytes = self._values_bytes, self._values_bytes + len(data)
         return f"{offset}+{len(data)}"
 
+    def keep_trace(self, trace: TraceData) -> None:
+        """Keep what ran when.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        path = self.folder / TRACE_FILE
+        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(msgspec.json.encode(trace))
+
     def close(self, how: str) -> None:
         """The run is over, in this way; may be called again."""
         if self._fd >= 0:
@@ -176,6 +191,29 @@ def read_past(root: Path, run: str, source: str) -> Past:
     if past.source != source:
         raise FlowError(f"run {run} is of {past.source}, and not of {source}")
     return past
+
+
+def read_trace_of(root: Path, run: str) -> TraceData:
+    """What ran in the run `run`; or in the newest that has a trace, if `run` is "last".
+
+    Raises:
+        FlowError: there is no such run, or it has no trace, or what it has can't be read.
+    """
+    if run == LAST:
+        folder = next((f for f in reversed(_folders(root)) if (f / TRACE_FILE).is_file()), None)
+        if folder is None:
+            raise FlowError(f"no run with a trace is kept in {root}")
+    else:
+        folder = root / run
+        if not _RUN.fullmatch(run) or not (folder / RECORD_FILE).is_file():
+            raise FlowError(f"no run {run!r} is kept in {root}: see --record")
+    path = folder / TRACE_FILE
+    if not path.is_file():
+        raise FlowError(f"run {folder.name} has no trace: it goes on, or was cut off")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=TraceData)
+    except msgspec.MsgspecError as error:
+        raise FlowError(f"{path} is no trace of this version: {error}") from None
 
 
 def _head(folder: Path) -> dict[str, Any]:

@@ -135,6 +135,15 @@ def limit_table(rows: dict[str, dict[str, Any]]) -> Table:
     )
 
 
+def seconds(value_s: float) -> str:
+    """A short time for people, with its unit."""
+    if value_s >= 100 or not value_s:
+        return f"{value_s:,.0f} s"
+    if value_s >= 1:
+        return f"{value_s:.2f} s"
+    return f"{value_s * 1e3:.3g} ms"
+
+
 def _cell(value: object) -> Text:
     text = "" if value is None else str(value)
     return Text(text, style=_STYLES.get(text, ""))

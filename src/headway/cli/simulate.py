@@ -18,7 +18,6 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from headway.cli.gantt_svg import Bar, gantt_svg
 from headway.cli.simulate_tables import show, show_plot
 from headway.cli.start import parse_hwm
 from headway.collector import tune_garbage_collection
@@ -28,6 +27,7 @@ from headway.flows.flow import Flow
 from headway.flows.wfformat import read_wfformat
 from headway.sim.journal_flow import read_journal_flow
 from headway.sim.replay_flow import Choice, Circumstances, Replay, replay
+from headway.traces.gantt import Bar, gantt_svg
 
 #: More engines than any cluster of ours was tried with.
 ENGINES_MAX = 100_000

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from headway.cli.show import seconds
 from headway.flows.flow import Flow
 from headway.sim.replay_flow import Replay, Run
 
@@ -117,12 +118,3 @@ def plot_lines(parts: Sequence[float], height: int, blocks: str) -> list[str]:
         "".join(blocks[max(0, min(steps, level - line * steps))] for level in levels)
         for line in reversed(range(height))
     ]
-
-
-def seconds(value_s: float) -> str:
-    """A time for people."""
-    if value_s >= 100 or not value_s:
-        return f"{value_s:,.0f} s"
-    if value_s >= 1:
-        return f"{value_s:.2f} s"
-    return f"{value_s * 1e3:.3g} ms"

@@ -43,6 +43,7 @@ class StartOptions:
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
     limits: list[str] = field(default_factory=list)
     adaptive: str | None = None
+    traced_max: int = Settings().traced_max
 
 
 def parse_hwm(text: str) -> int | str:
@@ -139,6 +140,7 @@ def settings_of(options: StartOptions) -> Settings:
         unfinished_tasks_max=options.unfinished_tasks_max,
         unfinished_bytes_max=options.unfinished_bytes_max,
         limits=parse_limits("--limit", options.limits),
+        traced_max=options.traced_max,
     )
 
 

@@ -10,11 +10,13 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from sys import modules
 from types import TracebackType
 from typing import Any, NoReturn
 
 from headway import errors
-from headway.client import active, attaching, cancelling, cluster, dependency, options
+from headway.client import active, attaching, cancelling, cluster, dependency, options, spans
+from headway.client.batch_writer import Function
 from headway.client.cancelling import CancelReport, Stranger, Wish
 from headway.client.chaos import Chaos, ChaosReport, ChaosThread
 from headway.client.chaos import check as check_chaos
@@ -23,9 +25,9 @@ from headway.client.futures import Future, Group, settle
 from headway.client.link import ANSWER_S, Link
 from headway.client.mapping import Maps, as_completed
 from headway.client.options import EngineInfo
-from headway.client.session import Function
 from headway.client.spawn import ControllerProcess
 from headway.client.stream import Stream
+from headway.client.traced import Traces
 from headway.client.view import View, wait_accepted
 from headway.config import WireConfig
 from headway.core.adaptive import IDLE_S
@@ -51,7 +53,7 @@ def _undo(link: Link | None, process: ControllerProcess | None, launcher: Launch
         launcher.close()
 
 
-class Client(Maps):
+class Client(Maps, Traces):
     """A connection to a cluster; by default to one of its own, which it starts and stops.
 
     Parameters:
@@ -491,6 +493,7 @@ class Client(Maps):
         data = b""
         inputs = keep = None
         future: Future[Any] = Future(self)
+        traceparent = spans.current() if spans.API in modules else ""
         if args or kwargs:
             data, refs = payload.dump_arguments(args, kwargs, payload.name_of(fn))
             if len(data) > self._wire.inline_bytes_max:
@@ -499,7 +502,7 @@ class Client(Maps):
             if refs:
                 inputs, keep = self._inputs(refs)
         if view is None:
-            self._link.submit(function, data, future, inputs, None, None, None, keep)
+            self._link.submit(function, data, future, inputs, None, None, None, keep, traceparent)
             return future
         after, follow, foreign = view.conditions()
         if view.label:
@@ -509,7 +512,10 @@ class Client(Maps):
             return future
         if foreign:
             keep = (keep, foreign)
-        self._link.submit(function, data, future, inputs, after, follow, view.task_options, keep)
+        options_ = view.task_options
+        self._link.submit(
+            function, data, future, inputs, after, follow, options_, keep, traceparent
+        )
         return future
 
     def _maps_with(self) -> tuple[Client, View | None]:

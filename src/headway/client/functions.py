@@ -23,7 +23,7 @@ from typing import Any
 
 import cloudpickle
 
-from headway.client.session import Function
+from headway.client.batch_writer import Function
 from headway.wire import payload
 
 #: Values of these types hold nothing that could change.

@@ -24,11 +24,12 @@ from typing import Any
 
 from headway import errors
 from headway.client import forks
+from headway.client.batch_writer import Function
 from headway.client.chaos import ChaosThread
 from headway.client.futures import KIND_CONNECTION, Again, Future, exception_of, settle
 from headway.client.io import IoThread
 from headway.client.presence import Presence
-from headway.client.session import Function, Session
+from headway.client.session import Session
 from headway.client.spawn import ControllerProcess
 from headway.config import ValuesConfig, WireConfig
 from headway.core.events import (
@@ -163,6 +164,7 @@ class Link:
         follow: ConditionSpec | None = None,
         options: TaskOptions | None = None,
         keep: Any = None,
+        traceparent: str = "",
     ) -> None:
         """Ask for a task; waits while the window is full, unless this is a callback."""
         session = self.session
@@ -172,7 +174,7 @@ class Link:
             if self.refusal is not None:
                 self.check_open()
             future.node = session.submit(
-                function, payload, future, inputs, after, follow, options, keep
+                function, payload, future, inputs, after, follow, options, keep, traceparent
             )
         if self.is_asleep:
             self._wake()

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from headway.client.batch_writer import BatchWriter, Function
 from headway.config import WireConfig
 from headway.core.events import (
     SEQUENCE_BITS,
@@ -34,7 +35,7 @@ from headway.core.events import (
 from headway.core.listing import TaskQuery
 from headway.errors import ConnectionLost, ProtocolError
 from headway.wire import messages as m
-from headway.wire.codec import Batch, Buffer, encode
+from headway.wire.codec import Buffer, encode
 
 F = TypeVar("F")
 
@@ -48,20 +49,6 @@ TASK_BYTES = 48
 RESUMED_TASKS_MAX = 20_000
 #: At most what the id of a node takes on the wire.
 _NODE_BYTES = 9
-
-
-class Function:
-    """A pickled function, by its digest; `name` is what people call it."""
-
-    __slots__ = ("digest", "name", "payload")
-
-    def __init__(self, digest: bytes, payload: bytes, name: str = "") -> None:
-        self.digest = digest
-        self.payload = payload
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<Function {self.digest.hex()[:8]} {len(self.payload)} bytes>"
 
 
 #: A node that was asked for, its function (None: a group), what must live until it has arrived,
@@ -185,6 +172,7 @@ class Session(Generic[F]):
         follow: ConditionSpec | None = None,
         options: TaskOptions | None = None,
         keep: Any = None,
+        traceparent: str = "",
     ) -> TaskId:
         """Ask for a task; returns its id. `keep` is held until the controller has the task.
 
@@ -197,8 +185,10 @@ class Session(Generic[F]):
             size += _NODE_BYTES * len(inputs)
         if after is not None or follow is not None or options is not None:
             size += self._weigh(after, follow, options)
+        if traceparent:
+            size += len(traceparent)
         self._last = node = self._last + 1
-        spec = TaskSpec(node, 0, payload, inputs, after, follow, options)  # type: ignore[arg-type]
+        spec = TaskSpec(node, 0, payload, inputs, after, follow, options, traceparent)  # type: ignore[arg-type]
         self._asked.append((spec, function, keep, size))
         self.open[node] = future  # type: ignore[index]
         self.window_tasks += 1
@@ -352,7 +342,7 @@ class Session(Generic[F]):
     def messages(self, taken: Taken) -> list[Outgoing]:
         """The messages for what was taken, in the order in which they must be sent."""
         out: list[Outgoing] = []
-        batch = _BatchWriter(self._wire)
+        batch = BatchWriter(self._wire)
         last = 0
         asked = taken.asked
         # A signal handler that submits while `submit` runs may swap two neighbours.
@@ -361,7 +351,7 @@ class Session(Generic[F]):
         for spec, function, keep, size in asked:
             if batch.is_full or (function is None and batch.tasks):
                 self._close(batch, last, out)
-                batch = _BatchWriter(self._wire)
+                batch = BatchWriter(self._wire)
             if keep is not None:
                 batch.keep.append(keep)
             last = spec.id
@@ -409,7 +399,7 @@ class Session(Generic[F]):
         self._unacknowledged.append(_Unacknowledged(self._batch, outgoing, names=names))
         return outgoing
 
-    def _close(self, batch: _BatchWriter, last: int, out: list[Outgoing]) -> None:
+    def _close(self, batch: BatchWriter, last: int, out: list[Outgoing]) -> None:
         self._batch += 1
         self._sent_node = last
         self._names += len(batch.released)
@@ -536,64 +526,3 @@ class Taken:
     #: Tasks of others, whose ends are wanted; and whether ours shall outlive us.
     watches: list[TaskId] = field(default_factory=list)
     keeps: bool = False
-
-
-class _BatchWriter:
-    """A Submit being written: groups first, then tasks, closed by count or by bytes."""
-
-    def __init__(self, wire: WireConfig) -> None:
-        self._payloads = Batch(wire.inline_bytes_max)
-        self._inline_bytes_max = wire.inline_bytes_max
-        self._tasks_max = wire.batch_tasks_max
-        self._bytes_max = wire.batch_bytes
-        self._index_of: dict[bytes, int] = {}
-        self.groups: list[GroupSpec] = []
-        self.tasks: list[TaskSpec] = []
-        self.functions: list[bytes] = []
-        self.new_functions: dict[bytes, bytes] = {}
-        self.function_names: dict[bytes, str] = {}
-        self.released: list[TaskId] = []
-        self.keep: list[Any] = []
-        #: What its nodes count in the window; and what its new functions weigh beside that.
-        self.window_bytes = 0
-        self._function_bytes = 0
-
-    def add(self, spec: TaskSpec, function: Function, known: dict[bytes, None]) -> None:
-        digest = function.digest
-        index = self._index_of.get(digest)
-        if index is None:
-            index = self._index_of[digest] = len(self.functions)
-            self.functions.append(digest)
-            if digest in known:
-                del known[digest]  # it moves to the end: named just now
-            else:
-                self.new_functions[digest] = function.payload
-                self.function_names[digest] = function.name
-                self._function_bytes += len(function.payload)
-            known[digest] = None
-        spec.function = index
-        self.tasks.append(spec)
-
-    @property
-    def is_full(self) -> bool:
-        return (
-            len(self.tasks) >= self._tasks_max
-            or self.window_bytes + self._function_bytes >= self._bytes_max
-        )
-
-    def message(self, number: int) -> m.Submit:
-        """The Submit. Large payloads are placed in the order in which the codec takes them."""
-        place = self._payloads.place
-        new_functions: dict[bytes, bytes | int] = {
-            digest: place(payload) for digest, payload in self.new_functions.items()
-        }
-        inline_bytes_max = self._inline_bytes_max
-        for spec in self.tasks:
-            if len(spec.payload) > inline_bytes_max:  # type: ignore[arg-type]
-                spec.payload = place(spec.payload)  # type: ignore[arg-type]
-        told = (new_functions, self.released, self.function_names)
-        return m.Submit(number, self.functions, self.groups, self.tasks, *told)
-
-    @property
-    def large(self) -> Sequence[Buffer]:
-        return self._payloads.large

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from headway.controller.peers import Peers
+from headway.controller.recorder import Recorder
 from headway.core.events import EngineId, TaskId, format_engine_id, format_task_id
 from headway.core.explain import explain, explain_all
 from headway.core.listing import TaskQuery, group_row, list_tasks, task_row
@@ -22,7 +23,13 @@ _RAISED_BYTES_MAX = 1 << 20
 Body = dict[str, Any] | list[dict[str, Any]]
 
 
-def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m.Answer:
+def answer(
+    question: m.Ask,
+    scheduler: Scheduler,
+    peers: Peers,
+    now: float,
+    recorder: Recorder | None = None,
+) -> m.Answer:
     """The answer to `question`, or an Answer that says what is wrong with it."""
     body: Body
     if question.what == "engines":
@@ -38,6 +45,10 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
     elif question.what == "cluster":
         held = sum(peer.is_held for peer in peers.clients.values())
         body = {"text": explain_all(scheduler, now, held)}
+    elif question.what == "trace":
+        if recorder is None:
+            return m.Answer(question.number, error="this cluster was started without traces")
+        body = recorder.page(question.node or 0, now)
     elif question.what == "tasks":
         try:
             body = _tasks(scheduler, question.tasks or TaskQuery(), now)

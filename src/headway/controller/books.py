@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from headway.controller import entries as en
 from headway.controller.ledger import Commands, Ledger
+from headway.controller.recorder import Recorder
 from headway.core import events as ev
 from headway.core.commands import Assign
 from headway.core.events import ClientId, EngineId
@@ -56,11 +57,15 @@ class Books:
         ledger: all that was known when this controller began.
         clock: the time that its turns are in.
         is_kept: whether a journal wants to know.
+        recorder: keeps what ran, for traces; None for nobody.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, is_kept: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, is_kept: bool, recorder: Recorder | None = None
+    ) -> None:
         self.ledger = ledger
         self.clock = clock
+        self.recorder = recorder
         self.commands: Commands = []
         self._is_kept = is_kept
         self._entries: list[en.Entry] = []
@@ -74,6 +79,11 @@ class Books:
         """Tell the scheduler of `event`."""
         if self._is_kept:
             self._entries.append(en.told(event))
+        if self.recorder is not None:
+            if isinstance(event, ev.EngineLeft):
+                self.recorder.engine_leaves(event, now)
+            elif isinstance(event, ev.Started):
+                self.recorder.begins(event.engine, event.task)
         self.ledger.tell(event, now, self.commands)
 
     def client_came(self, identity: bytes, hello: m.ClientHello, now: float) -> ClientId:
@@ -89,6 +99,8 @@ class Books:
         entry = en.EngineCame(EngineId(self.ledger.engines_seen), identity, hello)
         if self._is_kept:
             self._entries.append(entry)
+        if self.recorder is not None:
+            self.recorder.engine_came(entry.number, hello.host, hello.pid, now)
         self.ledger.engine_came(entry, now, self.commands)
         return entry.number
 
@@ -104,8 +116,11 @@ class Books:
         Raises:
             Gap, ProtocolError: see Ledger.client_said.
         """
-        if self._is_kept and batch.batch == self.ledger.clients[number].batch + 1:
-            self._entries.append(en.ClientSaid(number, list(frames)))
+        if batch.batch == self.ledger.clients[number].batch + 1:
+            if self._is_kept:
+                self._entries.append(en.ClientSaid(number, list(frames)))
+            if self.recorder is not None and isinstance(batch, m.Submit):
+                self.recorder.submitted(number, batch, now)
         self.ledger.client_said(number, batch, now, self.commands)
 
     def engine_said(
@@ -116,8 +131,11 @@ class Books:
         Raises:
             Gap: see Ledger.engine_said.
         """
-        if self._is_kept and batch.batch == self.ledger.engines[number].batch + 1:
-            self._entries.append(en.EngineSaid(number, list(frames)))
+        if batch.batch == self.ledger.engines[number].batch + 1:
+            if self._is_kept:
+                self._entries.append(en.EngineSaid(number, list(frames)))
+            if self.recorder is not None:
+                self.recorder.ran(number, batch.outcomes, now)
         self.ledger.engine_said(number, batch, now, self.commands)
 
     def tick(self, now: float) -> None:

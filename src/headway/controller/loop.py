@@ -249,7 +249,8 @@ class Controller:
         self._leavers.look()
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
-            self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))
+            told = answer(question, self.scheduler, self.peers, now, books.recorder)
+            self._outbox.say(asker, told)
         self._questions.clear()
         for observer, said in self._observers.answers(now):
             self._outbox.say(observer, said)
@@ -259,6 +260,10 @@ class Controller:
         self._commit(now)
         self._outbox.put(books.commands)
         books.commands.clear()
+        if self._outbox.troubled:
+            if books.recorder is not None:
+                books.recorder.told(self._outbox.troubled, now)
+            self._outbox.troubled.clear()
         self._outbox.flush(now)
         forgotten, self._outbox.forgotten = self._outbox.forgotten, []
         if self._logs is not None:

@@ -82,6 +82,8 @@ class Outbox:
         self.watchers = Watchers()
         #: What is kept no more of what clients left behind.
         self.forgotten: list[TaskId] = []
+        #: Of what was delivered in this turn, what ended otherwise than well.
+        self.troubled: list[Deliver] = []
 
     def say(self, peer: Peer, message: Any) -> None:
         """Send `message`, which has no large payloads, after what was delivered before it."""
@@ -118,6 +120,8 @@ class Outbox:
                 self._assigned.setdefault(command.engine, []).append(command.task)
             elif isinstance(command, Deliver):
                 self._delivered.setdefault(command.client, []).append(command)
+                if command.problem is not None:
+                    self.troubled.append(command)
                 if self.watchers.by_task:
                     self._tell_watchers(command)
             elif isinstance(command, Recall):
@@ -238,6 +242,8 @@ class Outbox:
             if task.inputs is not None:
                 inputs = [_value_of(node) for node in task.inputs]
                 cost += sum(map(_size_of, inputs)) + _INPUT_BYTES * len(inputs)  # type: ignore[arg-type]
+            if task.traceparent:
+                cost += len(task.traceparent) + len(task.options.label)
             if size and size + cost > self._batch_bytes:
                 return number, has_large or size > self._inline_sum_max
             if cost > self._wire.frame_bytes_max and (why := self._too_large(task)):
@@ -253,9 +259,13 @@ class Outbox:
                     engine.functions.add(digest)
                     message.new_functions[digest] = function.payload
             run_timeout_s = task.options.run_timeout_s
-            message.tasks.append(
-                m.Assignment(task.id, task.attempt, index, task.payload, inputs, run_timeout_s)
+            assignment = m.Assignment(
+                task.id, task.attempt, index, task.payload, inputs, run_timeout_s
             )
+            if task.traceparent:
+                assignment.traceparent = task.traceparent
+                assignment.label = task.options.label
+            message.tasks.append(assignment)
         return len(tasks), has_large or size > self._inline_sum_max
 
     def _place_large(self, message: m.Assigned) -> list[Buffer]:

@@ -29,6 +29,7 @@ from headway.controller.journal import DURABILITIES, OFF, Journal
 from headway.controller.ledger import Ledger
 from headway.controller.loop import Controller
 from headway.controller.nanny_process import AdoptedNanny, NannyProcess
+from headway.controller.recorder import Recorder
 from headway.controller.recovery import Place, keys_of, recover
 from headway.core.limits import parse_limit
 from headway.errors import JournalError, StartError
@@ -89,6 +90,8 @@ class Settings(Struct, frozen=True):
     unfinished_tasks_max: int = AdmissionConfig().unfinished_tasks_max
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
     limits: dict[str, str] = {}
+    #: So many attempts that ended are kept for traces; 0 for none.
+    traced_max: int = 100_000
     #: At least and at most so many engines, as the work demands; None: as people say.
     adaptive: tuple[int, int] | None = None
 
@@ -243,8 +246,9 @@ def _open_cluster(settings: Settings, undo: _Undo) -> _Cluster:
         if settings.journal is not None:
             raise StartError("a journal is written with durability normal or full, not off")
         place = _new_place(settings, undo)
-        books = Books(Ledger(config, Random(config.seed)), Clock(), is_kept=False)
-        return _Cluster(place, books)
+        ledger, clock = Ledger(config, Random(config.seed)), Clock()
+        recorder = _recorder(settings, ledger, clock)
+        return _Cluster(place, Books(ledger, clock, is_kept=False, recorder=recorder))
     if settings.journal is None and (left := left_journal(settings.name)) is not None:
         settings = structs.replace(settings, journal=str(left))
     if settings.journal is None:
@@ -260,8 +264,23 @@ def _open_cluster(settings: Settings, undo: _Undo) -> _Cluster:
             place = _new_place(settings, undo)
         else:
             place = _same_place(settings, recovered.place, undo)
-    books = Books(recovered.ledger, recovered.clock, is_kept=True)
+    recorder = _recorder(settings, recovered.ledger, recovered.clock, recovered.epoch)
+    books = Books(recovered.ledger, recovered.clock, is_kept=True, recorder=recorder)
     return _Cluster(place, books, recovered.epoch, journal)
+
+
+def _recorder(settings: Settings, ledger: Ledger, clock: Clock, epoch: int = 1) -> Recorder | None:
+    """Who keeps what ran, if anybody does."""
+    if not settings.traced_max:
+        return None
+    is_restarted = epoch > 1
+    return Recorder(
+        ledger.scheduler,
+        settings.traced_max,
+        clock.now(),
+        clock.wall_s,
+        is_restarted=is_restarted,
+    )
 
 
 def _new_place(settings: Settings, undo: _Undo) -> Place:

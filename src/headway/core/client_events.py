@@ -112,6 +112,8 @@ class ClientEvents:
         options = spec.options or DEFAULT_OPTIONS
         task = Task(spec.id, client.id, function, spec.payload, options)
         task.since_s = now
+        if spec.traceparent:
+            task.traceparent = spec.traceparent
         client.nodes.add(spec.id)
         # As `count_unfinished`, without the call: once for each task.
         size = len(spec.payload)

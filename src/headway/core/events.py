@@ -172,11 +172,17 @@ BACKOFF_S_MAX = 3600.0
 DEFAULT_OPTIONS = TaskOptions()
 
 
+#: A traceparent of W3C's Trace Context, and after a space a tracestate of at most 512 characters.
+TRACEPARENT_CHARS_MAX = 55 + 1 + 512
+
+
 class TaskSpec(Struct, array_like=True):
     """One task, as its client submits it.
 
     `function` is an index into the batch's `functions`. `inputs` are the tasks whose values
-    the arguments need, in the order in which the engine will be given them.
+    the arguments need, in the order in which the engine will be given them. `traceparent` is the
+    span of OpenTelemetry in which it was submitted, as W3C's Trace Context writes it, with its
+    tracestate after a space; "" for none. Nobody but the engine reads it.
     """
 
     id: TaskId
@@ -186,6 +192,7 @@ class TaskSpec(Struct, array_like=True):
     after: ConditionSpec | None = None
     follow: ConditionSpec | None = None
     options: TaskOptions | None = None
+    traceparent: Annotated[str, Meta(max_length=TRACEPARENT_CHARS_MAX)] = ""
 
 
 class GroupSpec(Struct, array_like=True):

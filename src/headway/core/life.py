@@ -279,6 +279,7 @@ class Life:
             task.inputs = None
             self.functions.unuse(task, out)
             task.payload = b""
+            task.traceparent = ""
         if task.dependents is None:
             task.dependents = _NONE_WAIT  # None is for a task whose dependents have heard
         self.ended.append(task)

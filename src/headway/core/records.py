@@ -100,6 +100,8 @@ class Task:
     excluded: frozenset[EngineId] | None = None
     #: When the current stretch in the queue began, or when the engine said that it started.
     since_s: float = 0.0
+    #: See TaskSpec; until it has ended, or is not kept.
+    traceparent: str = ""
 
     def __repr__(self) -> str:
         from headway.core.events import format_engine_id, format_task_id

@@ -178,6 +178,7 @@ class Restorer:
             crashes=row.crashes,
             excluded=None if row.excluded is None else frozenset(row.excluded),
             since_s=row.since_s,
+            traceparent=row.traceparent,
         )
         if row.conditions is not None:
             task.conditions = [self._condition(task, condition) for condition in row.conditions]

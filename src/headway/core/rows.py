@@ -143,6 +143,7 @@ class TaskRow(Struct, array_like=True, frozen=True, tag=6):
     crashes: list[str] | None
     excluded: list[EngineId] | None
     since_s: float
+    traceparent: str = ""
 
 
 class EdgesRow(Struct, array_like=True, frozen=True, tag=7):

@@ -200,7 +200,7 @@ def _task_rows(s: Scheduler) -> Iterator[_Sized]:
 
 
 def _task_row(t: Task, function: int | None, options: int) -> _Sized:
-    size = _ROW_BYTES + len(t.payload)
+    size = _ROW_BYTES + len(t.payload) + len(t.traceparent)
     if isinstance(t.result, bytes):
         size += len(t.result)
     if t.problem is not None:
@@ -235,6 +235,7 @@ def _task_row(t: Task, function: int | None, options: int) -> _Sized:
         t.crashes,
         None if t.excluded is None else sorted(t.excluded),
         t.since_s,
+        t.traceparent,
     )
     return row, size
 

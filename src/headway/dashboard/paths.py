@@ -17,6 +17,7 @@ from typing import Any
 from headway.core.events import TaskId, format_task_id
 from headway.core.states import TaskState
 from headway.core.watched import TaskRow
+from headway.traces.longest import chains
 
 #: Edges and labels that the graph shows; tasks of the longest path, and that failed, by name.
 EDGES_MAX = 500
@@ -76,36 +77,15 @@ class Graph:
     def longest_path(self) -> list[tuple[TaskId, float]]:
         """The tasks of the path that takes longest, in order, each with the seconds that it took,
         or has taken, or is expected to take by the mean of its label."""
-        ends: dict[TaskId, tuple[float, TaskId | None]] = {}
-        groups: dict[TaskId, TaskId | None] = {}
-        last: TaskId | None = None
-        for task in sorted(self._tasks):
-            begin, before = 0.0, None
-            for upstream in self._tasks[task].upstreams:
-                if upstream not in ends:
-                    if upstream not in groups:
-                        groups[upstream] = self._last_member(upstream, ends)
-                    member = groups[upstream]
-                    if member is None:
-                        continue
-                    upstream = member
-                if before is None or ends[upstream][0] > begin:
-                    begin, before = ends[upstream][0], upstream
-            ends[task] = (begin + self._expected_s(self._tasks[task]), before)
-            if last is None or ends[task][0] > ends[last][0]:
-                last = task
-        path: list[tuple[TaskId, float]] = []
-        while last is not None:
-            path.append((last, self._expected_s(self._tasks[last])))
-            last = ends[last][1]
-        path.reverse()
-        return path
-
-    def _last_member(
-        self, group: TaskId, ends: Mapping[TaskId, tuple[float, TaskId | None]]
-    ) -> TaskId | None:
-        members = [each for each in self._members.get(group, ()) if each in ends]
-        return max(members, key=lambda each: ends[each][0], default=None)
+        # A group comes after its members, as a node that costs nothing.
+        tasks, members = self._tasks, self._members
+        found = chains(
+            sorted({*tasks, *members}),
+            lambda node: tasks[node].upstreams if node in tasks else members[node],
+            lambda node: self._expected_s(tasks[node]) if node in tasks else 0.0,
+        )
+        path = [node for node in found.longest() if node in tasks]
+        return [(task, self._expected_s(tasks[task])) for task in path]
 
     def _expected_s(self, row: TaskRow) -> float:
         took = self._took_s.get(row.id)

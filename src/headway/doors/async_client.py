@@ -22,6 +22,7 @@ from headway.client.futures import Future, Group
 from headway.client.mapping import Maps
 from headway.client.options import EngineInfo
 from headway.client.stream import Stream
+from headway.client.traced import Trace
 from headway.client.view import View
 from headway.client.waking import waker_of
 
@@ -149,6 +150,10 @@ class AsyncClient(Maps):
     async def statistics(self) -> dict[str, Any]:
         """The controller's counts."""
         return await asyncio.to_thread(self._client.statistics)
+
+    async def trace(self, futures: Any = None) -> Trace:
+        """What ran, and where the time went: see `Client.trace`."""
+        return await asyncio.to_thread(self._client.trace, futures)
 
     async def close(self) -> None:
         """End the connection, as `Client.close` does; an embedded cluster has ended then."""

@@ -31,7 +31,7 @@ from pathlib import Path
 import zmq
 
 from headway.config import EngineConfig, ValuesConfig, WireConfig
-from headway.core.events import Outcome
+from headway.core.events import EngineId, Outcome
 from headway.engine import stack
 from headway.engine.ears import Ears
 from headway.engine.gate import Gate
@@ -253,6 +253,7 @@ class EngineProcess:
     def _on_welcome(self, welcome: m.Welcome) -> None:
         # One that takes us back sends all functions again: some of them may never have come.
         self._functions.clear()
+        self._runner.engine = EngineId(welcome.number)
         self._results.resume(welcome.accepted)
 
     def _on_message(self, message: m.ToEngine) -> None:

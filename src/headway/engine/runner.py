@@ -12,6 +12,7 @@ What this file must not know: sockets, threads, how outcomes travel.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -24,12 +25,13 @@ from headway.core.events import (
     RAN,
     REFUSED,
     STOPPED,
+    EngineId,
     ErrorInfo,
     Outcome,
     Value,
     format_task_id,
 )
-from headway.engine import descendants
+from headway.engine import descendants, spans
 from headway.engine.keeper import InputsLost, Keeper
 from headway.engine.status import INTERRUPT_OVERRAN
 from headway.errors import SerializationError
@@ -96,6 +98,8 @@ class Runner:
         self._keeper = keeper
         self._frame_bytes_max = frame_bytes_max
         self._announce_deadline = announce_deadline
+        #: Which engine this is, once it was welcomed.
+        self.engine = EngineId(0)
 
     def run(self, item: Assigned) -> Outcome:
         """Run the task and say how it ended.
@@ -115,6 +119,7 @@ class Runner:
         began_s = time.perf_counter()
         error: BaseException | None = None
         result: Value = b""
+        span = None
         try:
             try:
                 gate.enter(item)
@@ -126,11 +131,17 @@ class Runner:
                 args, kwargs = wire_payload.load_arguments(
                     cast("bytes", assignment.payload), inputs
                 )
+                if assignment.traceparent:
+                    span = spans.begin(assignment, function.name, self.engine, started_at_s)
                 value = call(*args, **kwargs)
                 if value is not None:
                     result = self._keeper.dump(value, assignment, function.name)
             finally:
-                gate.leave()
+                try:
+                    if span is not None:
+                        span.end(sys.exception(), bool(gate.interrupted))
+                finally:
+                    gate.leave()
         except BaseException as raised:
             if gate.terminated:  # also where the task made an error of its own of it
                 raise SystemExit from None

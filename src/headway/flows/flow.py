@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headway.errors import FlowError
+from headway.traces.longest import chains
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,9 @@ class Flow:
         Raises:
             FlowError: of a task it is not known how long it ran.
         """
-        ends_s: list[float] = []
-        for runtime_s, parents in zip(self.runtimes_s(), self.parent_numbers(), strict=True):
-            ends_s.append(max((ends_s[parent] for parent in parents), default=0.0) + runtime_s)
-        return max(ends_s, default=0.0)
+        runtimes_s, parents = self.runtimes_s(), self.parent_numbers()
+        found = chains(range(len(parents)), parents.__getitem__, runtimes_s.__getitem__)
+        return max(found.cost.values(), default=0.0)
 
     def work_s(self) -> float:
         """All runtimes together.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headway.flows.flow import FlowTask, make_flow
+from headway.traces.longest import chains
 
 #: How an upstream may have to end: the words of `headway.Dependency`.
 ONS = ("success", "failure", "done")
@@ -124,23 +125,27 @@ class Plan:
         """How many dependencies between tasks there are."""
         return sum(len(self.ids(name)) for task in self.tasks for name in task.needs)
 
-    def _folded(self, of: Callable[[PlanTask], float]) -> dict[str, float]:
-        """By task: the largest sum of what `of` says along a chain that ends with it. An array is
-        looked at once, however many name it."""
-        found: dict[str, float] = {}
-        whole: dict[str, float] = {}
-        for task in self.tasks:
-            before = 0.0
-            for name in task.needs:
-                if name not in whole:
-                    whole[name] = max(found[each] for each in self.ids(name))
-                before = max(before, whole[name])
-            found[task.id] = before + of(task)
-        return found
+    def _chains(self, cost_of: Callable[[PlanTask], float]) -> dict[str, float]:
+        """By task: the largest sum of costs along a chain that ends with it. An array is a node of
+        its own, however many name it."""
+        arrays = {ids[-1]: name for name, ids in self.members.items() if ids and name not in ids}
+        by_id = {task.id: task for task in self.tasks}
+
+        def nodes() -> Iterator[str]:
+            for task in self.tasks:
+                yield task.id
+                if task.id in arrays:  # its last: the others came before
+                    yield arrays[task.id]
+
+        return chains(
+            nodes(),
+            lambda name: by_id[name].needs if name in by_id else self.ids(name),
+            lambda name: cost_of(by_id[name]) if name in by_id else 0.0,
+        ).cost
 
     def levels(self) -> list[list[PlanTask]]:
         """Tasks that could run together: first those that wait for nothing, and so on."""
-        depths = self._folded(lambda _: 1.0)
+        depths = self._chains(lambda _: 1.0)
         levels: list[list[PlanTask]] = [[] for _ in range(round(max(depths.values())))]
         for task in self.tasks:
             levels[round(depths[task.id]) - 1].append(task)
@@ -150,7 +155,7 @@ class Plan:
         """The longest chain, by the times that are known beforehand; None if one is not."""
         if any(task.runtime_s is None for task in self.tasks):
             return None
-        return max(self._folded(lambda task: task.runtime_s or 0.0).values())
+        return max(self._chains(lambda task: task.runtime_s or 0.0).values())
 
 
 def make_plan(name: str, source: str, entries: Iterable[Entry], notes: Sequence[str] = ()) -> Plan:

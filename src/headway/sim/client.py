@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headway.client.session import Function, Outgoing, Session
+from headway.client.batch_writer import Function
+from headway.client.session import Outgoing, Session
 from headway.config import WireConfig
 from headway.core.events import ConditionSpec, TaskId, TaskOptions
 from headway.sim.network import Connection, Network

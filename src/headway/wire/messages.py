@@ -219,10 +219,10 @@ class Ask(Struct, tag="ask", frozen=True):
     """A question, answered by an Answer with the same `number`.
 
     `what` is one of explain, task, raised (what a task raised, as its engine packed it), group,
-    tasks, cluster, engines, statistics, observe (see wire/observed.py); `node` is the task or
-    group, where one is meant; `tasks` says which are
-    wanted. Or it is spare, and `node` the number of an engine: the client is about to kill it, and
-    no task is to be charged for that.
+    tasks, cluster, engines, statistics, observe (see wire/observed.py), trace (see wire/traced.py;
+    `node` is where its page begins); `node` is the task or group, where one is meant; `tasks` says
+    which are wanted. Or it is spare, and `node` the number of an engine: the client is about to
+    kill it, and no task is to be charged for that.
     """
 
     number: int
@@ -358,6 +358,7 @@ class Assignment(Struct, array_like=True):
     """One attempt at a task. `function` points into the batch's `functions`.
 
     `inputs` are the values that the arguments refer to, in order, or where they are kept.
+    `traceparent`: see core.events.TaskSpec; where there is one, `label` is the task's.
     """
 
     task: TaskId
@@ -366,6 +367,8 @@ class Assignment(Struct, array_like=True):
     payload: Payload | int
     inputs: list[Payload | int | StoredValue] | None = None
     run_timeout_s: float | None = None
+    traceparent: str = ""
+    label: str = ""
 
 
 class Assigned(Struct, tag="assigned"):

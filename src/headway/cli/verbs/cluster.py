@@ -100,6 +100,15 @@ Adaptive = Annotated[
         help="So many engines at least and at most, as the work demands: 1:8.",
     ),
 ]
+TracedMax = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=10_000_000,
+        metavar="N",
+        help="The last N attempts that ended are kept for `headway trace`; 0 is none.",
+    ),
+]
 Daemon = Annotated[
     bool,
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
@@ -192,6 +201,7 @@ def start(
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
     limit: Limits = None,
     adaptive: Adaptive = None,
+    traced_max: TracedMax = 100_000,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -213,7 +223,7 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive)
+        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, traced_max)
         if not daemon:
             run(options, Console(highlight=False))
             return
