@@ -56,6 +56,7 @@ ROOMS = {
     "__main__": room("cli"),
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
     "collector": room(""),
+    "logbook": room(""),
     "interpreter": room(""),
     "current": room(""),
     "processes": room(""),
@@ -64,17 +65,19 @@ ROOMS = {
     "wire": room("wire core config errors", "msgspec zmq cloudpickle"),
     "values": room("values core wire config errors", "msgspec zmq", forbidden=PICKLES),
     "controller": room(
-        "controller values collector interpreter processes core wire config errors",
+        "controller values collector interpreter processes logbook core wire config errors",
         "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,
     ),
-    "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
+    "engine": room(
+        "engine current values interpreter logbook core wire config errors", "msgspec zmq"
+    ),
     "client": room(
         "client launchers tally values interpreter core wire config errors",
         "msgspec zmq cloudpickle",
     ),
-    "launchers": room("launchers interpreter wire errors", "parsl"),
+    "launchers": room("launchers interpreter logbook wire errors", "parsl"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",
@@ -92,11 +95,13 @@ ROOMS = {
     ),
     "cli": room(
         "cli client dashboard doors flows tally sim controller engine wire core collector config "
-        "errors processes launchers",
-        "typer rich msgspec",
+        "errors processes launchers logbook",
+        "typer rich msgspec prometheus_client",
     ),
     "dashboard": room(
-        "dashboard client wire core config errors", "msgspec starlette uvicorn", forbidden=PICKLES
+        "dashboard client wire core config errors",
+        "msgspec starlette uvicorn prometheus_client",
+        forbidden=PICKLES,
     ),
 }
 #: Rooms that may use the public door, `import headway`, instead of reaching inside.

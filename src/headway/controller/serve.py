@@ -32,6 +32,8 @@ from headway.controller.nanny_process import AdoptedNanny, NannyProcess
 from headway.controller.recovery import Place, keys_of, recover
 from headway.core.limits import parse_limit
 from headway.errors import JournalError, StartError
+from headway.logbook import OFF as LOG_OFF
+from headway.logbook import Event, note, open_log
 from headway.processes import is_running
 from headway.values.store import sweep_dead
 from headway.wire.endpoint import (
@@ -70,7 +72,9 @@ class Settings(Struct, frozen=True):
     `durability` is off, normal (what was acknowledged survives the controller) or full (also the
     host); `journal` is where it is written, None for a file in the cluster's own directory,
     which goes with it. A journal that a controller left is taken over. What ends in `_max`: see
-    AdmissionConfig. `limits` are by tag, as people write them: see core/limits.py.
+    AdmissionConfig. `limits` are by tag, as people write them: see core/limits.py. `log_format` is
+    that of the log on stderr: text, json or off, which is right for a controller whose stderr only
+    its client reads.
     """
 
     engines: int = 1
@@ -91,6 +95,7 @@ class Settings(Struct, frozen=True):
     limits: dict[str, str] = {}
     #: At least and at most so many engines, as the work demands; None: as people say.
     adaptive: tuple[int, int] | None = None
+    log_format: str = LOG_OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
     Raises:
         HeadwayError: it could not be started, or can't go on; the message says why.
     """
+    open_log(settings.log_format)
     wire, connections_max = WireConfig(), raise_limit(settings.engines)
     if ":" in settings.scheme:  # the user's own, from where the user's program imports
         sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
@@ -175,17 +181,42 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             adaptive=settings.adaptive,
         )
         on_ready(path, journal.path if journal is not None else None)
+        _note_start(settings, cluster, info)
         try:
             controller.run()
         except BaseException as error:
             controller.stop_reason = f"the controller failed: {type(error).__name__}: {error}"
+            note(Event.CONTROLLER_FAILED, cluster=info.cluster, why=controller.stop_reason)
             # Its peers wait for the next one, which has all that they were promised.
             undo.is_left = undo.is_killed = journal is not None
             raise
         finally:
             controller.close(say_bye=not undo.is_left)
         undo.is_left = controller.keeps_tasks
+        note(Event.CONTROLLER_STOPPED, cluster=info.cluster, why=controller.stop_reason)
         return controller.stop_reason or ""
+
+
+def _note_start(settings: Settings, cluster: _Cluster, info: ConnectionInfo) -> None:
+    """Log what this controller begins with."""
+    ledger, journal = cluster.books.ledger, cluster.journal
+    if journal is not None and cluster.epoch > 1:
+        note(
+            Event.JOURNAL_RECOVERED,
+            journal=str(journal.path),
+            tasks=len(ledger.scheduler.tasks),
+            clients=len(ledger.clients),
+            engines=len(ledger.engines),
+            turns_bytes=journal.turns_bytes,
+        )
+    note(
+        Event.CONTROLLER_STARTED,
+        cluster=info.cluster,
+        address=info.address,
+        pid=info.pid,
+        epoch=cluster.epoch,
+        durability=settings.durability,
+    )
 
 
 def _admission(settings: Settings) -> AdmissionConfig:
@@ -304,4 +335,5 @@ def _look_after_nanny(
         survive=survive,
         lifeline=lifeline if survive else None,
         log=log if survive else None,
+        log_format=settings.log_format,
     )

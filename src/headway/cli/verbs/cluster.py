@@ -105,6 +105,15 @@ Daemon = Annotated[
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
 ]
 
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT",
+        help="Of the log, on stderr, a line an event: text, json, or off.",
+        show_default="HEADWAY_LOG_FORMAT, or text",
+    ),
+]
+
 Connect = Annotated[
     str | None,
     typer.Option(
@@ -192,6 +201,7 @@ def start(
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
     limit: Limits = None,
     adaptive: Adaptive = None,
+    log_format: LogFormat = None,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -213,7 +223,7 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive)
+        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, log_format)
         if not daemon:
             run(options, Console(highlight=False))
             return
@@ -256,18 +266,37 @@ def stop(
 
 @app.command()
 def status(
-    name: ClusterArgument = None, cluster: ClusterOption = None, json: JsonOption = False
+    name: ClusterArgument = None,
+    cluster: ClusterOption = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Say only whether it answers: exit code 0, or 3 if not."),
+    ] = False,
+    engines: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Of --check: 1 if fewer engines than this are here."),
+    ] = 0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=3_600, metavar="SECONDS", help="Of --check: wait for so long at most."
+        ),
+    ] = 5.0,
+    json: JsonOption = False,
 ) -> None:
-    """Say how a cluster is: its engines, and its tasks by state.
+    """Say how a cluster is: its engines, and its tasks by state. With --check, for probes.
 
     \b
     Example:
         headway status lab
+        headway status lab --check --engines 1 --timeout 30
     """
     with ends_in_words(_GOES_ON, EXIT_USAGE):
-        from headway.cli.steer import status as run
+        from headway.cli import steer
 
-        run(name or cluster, json)
+        if check:
+            raise typer.Exit(steer.check(name or cluster, engines, timeout, json))
+        steer.status(name or cluster, json)
 
 
 @app.command()
@@ -296,6 +325,7 @@ def engines(
     host: Host = None,
     setting: Setting = None,
     detach: Detach = False,
+    log_format: LogFormat = None,
     json: JsonOption = False,
 ) -> None:
     """List engines; start some here, or by a launcher; add, drain, stop or restart one.
@@ -335,7 +365,7 @@ def engines(
 
             _only(action, "start")
             where = connect or find(cluster)
-            told = (where, engines, lifetime, drain, resource or [], lifeline)
+            told = (where, engines, lifetime, drain, resource or [], lifeline, log_format)
             here.run(here.EnginesOptions(*told))
         else:
             from headway.cli.steer import engines as run
