@@ -5,6 +5,7 @@ What this file must not know: what is served.
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def run(where: str | None, listen: str, token_file: Path | None, is_open: bool) 
         raise HeadwayError(
             f"metrics need {error.name}, which is not installed: pip install 'headway[metrics]'"
         ) from None
+    # What a program's user is told of the cluster is in the cluster's log.
+    logging.getLogger("headway.client").setLevel(logging.ERROR)
     # Its own end of the process: then the client says goodbye on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 

@@ -146,8 +146,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         undo.callback(context.term)
         keys = keys_of(place)
         if keys is not None:
-            authenticator = start_authenticator(context, keys)
-            undo.callback(authenticator.stop)
+            undo.callback(start_authenticator(context, keys).stop)
         router, address = bind_router(context, place.address, keys, wire)
         undo.callback(router.close, linger=0)
         path = Path(place.connection)
@@ -180,8 +179,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
             adaptive=settings.adaptive,
         )
-        on_ready(path, journal.path if journal is not None else None)
-        _note_start(settings, cluster, info)
+        _say_ready(on_ready, settings, cluster, info)
         try:
             controller.run()
         except BaseException as error:
@@ -197,9 +195,12 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         return controller.stop_reason or ""
 
 
-def _note_start(settings: Settings, cluster: _Cluster, info: ConnectionInfo) -> None:
-    """Log what this controller begins with."""
+def _say_ready(
+    on_ready: Ready, settings: Settings, cluster: _Cluster, info: ConnectionInfo
+) -> None:
+    """Clients may connect: tell who started this, and log what it begins with."""
     ledger, journal = cluster.books.ledger, cluster.journal
+    on_ready(Path(cluster.place.connection), journal.path if journal is not None else None)
     if journal is not None and cluster.epoch > 1:
         note(
             Event.JOURNAL_RECOVERED,
