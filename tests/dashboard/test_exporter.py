@@ -15,8 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import headway
-from tests.cli.verbs import headway as verb
-from tests.dashboard.conftest import DEADLINE_S, Dashboard, wait_until
+from tests.dashboard.conftest import DEADLINE_S, wait_until
 
 TOKEN = "a-token-of-a-test"
 Answer = tuple[int, dict[str, str], bytes]
@@ -146,26 +145,3 @@ def test_what_can_not_be_served_is_said(arguments: list[str], said: str):
     done = CliRunner().invoke(main.app, ["metrics", "lab", *arguments])
     assert done.exit_code == 2
     assert said in done.output
-
-
-def test_the_dashboard_has_both_metrics_for_who_has_its_token(
-    dashboard: Dashboard, client: headway.Client
-):
-    status, _, body = dashboard.ask("/healthz", headers={})
-    assert (status, json.loads(body)) == (200, {"status": "ok", "engines": 2})
-    assert dashboard.ask("/metrics", headers={})[0] == 403
-    assert dashboard.ask("/metrics", headers={"Authorization": "Bearer guess"})[0] == 403
-    bearer = {"Authorization": f"Bearer {dashboard.token}"}
-    for headers in (bearer, None):
-        status, _, body = dashboard.ask("/metrics", headers=headers)
-        assert (status, value_of(body, "headway_up")) == (200, 1)
-    assert dashboard.ask("/api/graph", headers=bearer)[0] == 403  # it opens nothing else
-
-
-def test_a_check_says_by_its_exit_code_whether_the_cluster_answers(client: headway.Client):
-    name = f"dashboard-{os.getpid()}"
-    assert verb("status", name, "--check") == "the controller answers; 2 engines"
-    assert json.loads(verb("status", name, "--check", "--json")) == {"status": "ok", "engines": 2}
-    few = verb("status", name, "--check", "--engines", "3", "--timeout", "2", code=1)
-    assert few == "the controller answers; 2 engines, fewer than 3"
-    verb("status", "no-such-cluster", "--check", "--timeout", "0.1", code=3)

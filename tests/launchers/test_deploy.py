@@ -103,6 +103,9 @@ def test_a_unit_of_systemd_has_its_sections_and_stops_by_the_nanny(name):
         assert program.endswith("/headway")
         if arguments != ["--version"]:
             check_options(arguments)
+        if "--timeout" in arguments:
+            timeout = float(arguments[arguments.index("--timeout") + 1])
+            assert float(service["TimeoutStartSec"]) > timeout
     if "--drain" in arguments:
         drain = float(arguments[arguments.index("--drain") + 1])
         assert float(service["TimeoutStopSec"]) > drain

@@ -15,7 +15,7 @@ import asyncio
 import hmac
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from pathlib import Path
@@ -141,25 +141,21 @@ class Pages:
     """What the server answers.
 
     Parameters:
-        probes: what is served for machines.
         is_ending: whether the server stops, so that streams have to end.
     """
 
-    def __init__(
-        self, client: Client, feed: Feed, probes: Probes, is_ending: Callable[[], bool]
-    ) -> None:
+    def __init__(self, client: Client, feed: Feed, is_ending: Callable[[], bool]) -> None:
         self._client = client
         self._feed = feed
-        self._probes = probes
         self._is_ending = is_ending
         self._viewers = 0
 
-    def app(self) -> Starlette:
-        """All of it, without a guard."""
+    def app(self, more: Sequence[Route]) -> Starlette:
+        """All of it, and `more`, without a guard."""
         return Starlette(
             routes=[
                 Route("/", self._page),
-                *self._probes.routes(),
+                *more,
                 Route("/api/stream", self._stream),
                 Route("/api/graph", self._graph),
                 Route("/api/explain", self._explain),
@@ -313,9 +309,9 @@ def serve(
         feed = Feed(client, Model())
         servers: list[uvicorn.Server] = []
         probes = Probes(Source(lambda: client, owns_clients=False))
-        pages = Pages(client, feed, probes, lambda: servers[0].should_exit)
+        pages = Pages(client, feed, lambda: servers[0].should_exit)
         # Browsers keep one jar for all ports of a host: each dashboard has a name of its own.
-        guard = Guard(pages.app(), token, f"headway_{port}")
+        guard = Guard(pages.app(probes.routes()), token, f"headway_{port}")
         config = uvicorn.Config(
             guard, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=2,
             server_header=False,
