@@ -187,6 +187,7 @@ def open_log(log_format: str, stream_fd: int = 2) -> None:
     for handler in list(_logger.handlers):
         if isinstance(handler, Handler):
             _logger.removeHandler(handler)
+            handler.close()
     if log_format not in FORMATS:
         raise ValueError(f"log_format={log_format!r} is none of {', '.join(FORMATS)}")
     if log_format == OFF:
@@ -276,7 +277,10 @@ class Handler(logging.Handler):
 
     def __init__(self, fd: int, log_format: str) -> None:
         super().__init__()
-        self._fd = fd
+        self._own_fd = _open_terminal(fd)
+        self._fd = fd if self._own_fd is None else self._own_fd
+        #: What a terminal did not take of the last line.
+        self._rest = b""
         self._log_format = log_format
         self._allowances: dict[str, _Allowance] = {}
         #: Lines that were not written since the last one.
@@ -307,7 +311,7 @@ class Handler(logging.Handler):
             self._dropped += 1
 
     def _write(self, data: bytes) -> bool:
-        """Write all of `data` if it can be done at once; whether it was."""
+        """Write `data` if it can be done at once; whether it was."""
         try:
             poll = select.poll()
             poll.register(self._fd, select.POLLOUT)
@@ -315,7 +319,33 @@ class Handler(logging.Handler):
             # A pipe without a reader, a terminal that was closed: nobody is left to be told.
             if not ready or ready[0][1] != select.POLLOUT:
                 return False
-            os.write(self._fd, data)
-        except OSError:
+            if self._rest:
+                self._rest = self._rest[os.write(self._fd, self._rest) :]
+                if self._rest:
+                    return False
+            self._rest = data[os.write(self._fd, data) :]
+        except OSError:  # BlockingIOError among them
             return False
         return True
+
+    def close(self) -> None:
+        """Let go of what was opened here."""
+        super().close()
+        if self._own_fd is not None:
+            os.close(self._own_fd)
+            self._own_fd = None
+
+
+def _open_terminal(fd: int) -> int | None:
+    """A descriptor of the same terminal at which no write waits; None if it is none.
+
+    That there is room in a terminal does not say how much: one that is not read any more, as over a
+    connection that hangs, would hold up whoever writes. The descriptor that we were given is shared
+    with the shell, so that its mode is not ours to change.
+    """
+    if not os.isatty(fd):
+        return None
+    try:
+        return os.open(os.ttyname(fd), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # it is another user's
+        return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from headway import logbook
 from headway.core.events import EngineEnd
 from headway.logbook import JSON, OFF, TEXT, Event, format_line, is_line, note, open_log
 from headway.wire import messages as m
-from tests.controller.conftest import Kit
+from tests.controller.conftest import DEADLINE_S, Kit
 
 HOSTILE = 'two\nlines "quoted" = \x1b[31m \u2028 \udcff \\'
 
@@ -120,6 +123,36 @@ def test_nobody_waits_for_a_reader_that_has_stopped_and_the_next_line_tells_what
         os.close(writing)
         if reading >= 0:
             os.close(reading)
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["unread", "stopped by Ctrl-S"])
+def test_a_terminal_that_takes_no_more_holds_nobody_up_and_lines_stay_whole(is_stopped: bool):
+    master, slave = os.openpty()
+    try:
+        open_log(TEXT, slave)
+        note(Event.CONTROLLER_BACK)
+        said = os.read(master, 1 << 16)
+        if is_stopped:
+            termios.tcflow(slave, termios.TCOOFF)
+        for number in range(900):  # would wait for ever
+            note(Event.CLIENT_LEFT, client=number, why="x" * 100)
+        os.set_blocking(master, False)
+        if is_stopped:
+            termios.tcflow(slave, termios.TCOON)
+        deadline_at = time.monotonic() + DEADLINE_S
+        while not (b"controller_back dropped=" in said and said.endswith(b"\n")):
+            assert time.monotonic() < deadline_at, said[-500:]
+            note(Event.CONTROLLER_BACK)  # what was cut goes on before it
+            with contextlib.suppress(BlockingIOError):
+                while data := os.read(master, 1 << 16):
+                    said += data
+    finally:
+        open_log(OFF)
+        os.close(slave)
+        os.close(master)
+    lines = said.decode().splitlines()
+    assert all(is_line(line) for line in lines)
+    assert sum(" client_left " in line for line in lines) < 900
 
 
 def test_an_event_that_comes_too_often_is_counted_and_others_are_written(
