@@ -47,6 +47,10 @@ check-rest: $(STAMP)
 		|| { echo "docs/cli.md is not up to date: run 'make docs'" >&2; exit 1; }
 	@$(IN)/python -m headway.cli.options_reference | diff -u docs/options.md - \
 		|| { echo "docs/options.md is not up to date: run 'make docs'" >&2; exit 1; }
+	@$(IN)/python -m headway.cli.metrics_reference | diff -u docs/metrics.md - \
+		|| { echo "docs/metrics.md is not up to date: run 'make docs'" >&2; exit 1; }
+	@$(IN)/python -m headway.cli.logs_reference | diff -u docs/logs.md - \
+		|| { echo "docs/logs.md is not up to date: run 'make docs'" >&2; exit 1; }
 	@$(IN)/python -m pytest -q tests/house/test_docs.py
 
 SEEDS ?= 1000
@@ -75,10 +79,12 @@ bench-ipyparallel: $(STAMP)  ## Measure the schedulers of IPython clusters: ipyp
 	@$(IN)/python benchmarks/ipyparallel_end_to_end.py $(ARGS)
 
 # runpy warns that the package has imported core.states before: the tables are the same.
-docs: $(STAMP)  ## Write the generated pages anew: docs/states.md, cli.md, options.md
+docs: $(STAMP)  ## Write the generated pages anew: states.md, cli.md, options.md, metrics.md, logs.md
 	@$(IN)/python -W ignore::RuntimeWarning -m headway.core.states > docs/.new && mv docs/.new docs/states.md
 	@$(IN)/python -m headway.cli.reference > docs/.new && mv docs/.new docs/cli.md
 	@$(IN)/python -m headway.cli.options_reference > docs/.new && mv docs/.new docs/options.md
+	@$(IN)/python -m headway.cli.metrics_reference > docs/.new && mv docs/.new docs/metrics.md
+	@$(IN)/python -m headway.cli.logs_reference > docs/.new && mv docs/.new docs/logs.md
 
 site: $(SITE_STAMP)  ## Build the site of the docs into build/site, strictly
 	@NO_MKDOCS_2_WARNING=1 $(IN)/python -m mkdocs build --strict --quiet $(ARGS)

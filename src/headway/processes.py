@@ -82,6 +82,14 @@ def pid_of(identity: str) -> int:
     return int(pid) if pid.isdecimal() else 0
 
 
+def rss_bytes(pid: int) -> int:
+    """The memory that `pid` has resident now; 0 where the system does not say."""
+    try:
+        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def _when_begun(pid: int) -> str:
     """When `pid` began, in the system's own words; "" if there is none, or only its remains."""
     if (_PROC / "self" / "stat").exists():

@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 import headway
+from headway.logbook import is_line
 from headway.wire.endpoint import read_connection_file, write_connection_file
 from tests.launchers.kit import DEADLINE_S, engines, nap_until, served, start_here, wait_until
 
@@ -59,6 +60,8 @@ def test_sigterm_lets_what_runs_end_and_gives_back_the_rest(cluster, client, tmp
     # Then what ran has ended there, once, and the rest elsewhere
     assert first.returncode == 0, said
     assert "the engines have ended" in said
+    logged = [line.split()[2] for line in said.splitlines() if is_line(line)]
+    assert logged == ["nanny_started", "nanny_drains", "engine_ended", "nanny_stopped"], said
     pids = set(client.gather(behind))
     assert running.result(DEADLINE_S) not in pids
     assert len(pids) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -27,7 +28,8 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_started_cluster_serves_clients_until_it_is_told_to_stop(tmp_path: Path, stop: int):
     path = tmp_path / "connection.json"
-    process = start("-n", "1", "--connection", str(path), "--resource", "gpu=1")
+    more = ["--resource", "gpu=1", "--log-format", "json"]
+    process = start("-n", "1", "--connection", str(path), *more)
     assert process.stdout is not None
     assert process.stdout.readline().strip() == f"connection file: {path}"
     with headway.Client(path) as client:
@@ -37,6 +39,12 @@ def test_a_started_cluster_serves_clients_until_it_is_told_to_stop(tmp_path: Pat
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "stopped" in out
+    logged = [json.loads(line) for line in err.splitlines()]
+    events = [line["event"] for line in logged]
+    assert (events[0], events[-1]) == ("controller_started", "controller_stopped")
+    assert {"client_joined", "client_left", "nanny_joined", "engine_joined"} <= {*events}
+    [joined] = [line for line in logged if line["event"] == "engine_joined"]
+    assert joined["pid"] == engine.pid
     assert not path.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(engine.pid, 0)

@@ -83,6 +83,7 @@ def test_what_the_fork_packed_leads_to_the_same_ledger(life: Life):
         assert wait_end(compaction) is None
     finally:
         compaction.close()
+    assert (compaction.compacted, compaction.failed) == (1, 0)
     assert life.turns() == 0
     assert life.journal.snapshot_seq == life.journal.last_seq
     assert life.journal.turns_bytes == 0
@@ -117,6 +118,7 @@ def test_a_writer_that_is_killed_is_reported_and_the_journal_is_whole(life: Life
         )
     finally:
         compaction.close()
+    assert (compaction.compacted, compaction.failed) == (0, 1)
     assert life.turns() == turns
     assert same_state(life.ledger.scheduler, life.again().scheduler) == ""
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import headway
+from tests.cli.verbs import headway as verb
 from tests.dashboard.conftest import DEADLINE_S, Dashboard, wait_until
 
 PATHS = [
@@ -226,3 +227,27 @@ def test_an_engine_is_shown_drained_restarted_and_stopped_with_the_key():
         wait_until(lambda: shown("e2").get("gone_s"), "the engine to stop")
         news.close()
         other.close()
+
+
+def test_health_is_for_all_and_metrics_are_for_who_has_the_token(
+    dashboard: Dashboard, client: headway.Client
+):
+    status, _, body = dashboard.ask("/healthz", headers={})
+    assert (status, json.loads(body)) == (200, {"status": "ok", "engines": 2})
+    assert dashboard.ask("/metrics", headers={})[0] == 403
+    assert dashboard.ask("/metrics", headers={"Authorization": "Bearer guess"})[0] == 403
+    bearer = {"Authorization": f"Bearer {dashboard.token}"}
+    for headers in (bearer, None):
+        status, _, body = dashboard.ask("/metrics", headers=headers)
+        assert status == 200
+        assert b"\nheadway_up 1.0\n" in body
+    assert dashboard.ask("/api/graph", headers=bearer)[0] == 403  # it opens nothing else
+
+
+def test_a_check_says_by_its_exit_code_whether_the_cluster_answers(client: headway.Client):
+    name = f"dashboard-{os.getpid()}"
+    assert verb("status", name, "--check") == "the controller answers; 2 engines"
+    assert json.loads(verb("status", name, "--check", "--json")) == {"status": "ok", "engines": 2}
+    few = verb("status", name, "--check", "--engines", "3", "--timeout", "1", code=1)
+    assert few == "the controller answers; 2 engines, fewer than 3"
+    verb("status", "no-such-cluster", "--check", "--timeout", "0.1", code=3)

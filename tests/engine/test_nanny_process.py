@@ -6,6 +6,7 @@ Real processes; the test plays the controller.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 import pytest
 
 from headway.controller.nanny_process import AdoptedNanny, NannyProcess
+from headway.logbook import is_line
 from headway.processes import is_running, send_signal
 from headway.wire import messages as m
 from tests.engine.fake_controller import WAIT_S, is_alive
@@ -97,7 +99,7 @@ def test_a_nanny_that_does_not_stop_is_killed_and_its_engines_end(controller, su
 
 def test_how_a_nanny_ended_is_told_with_its_last_words(controller, tmp_path):
     log = tmp_path / "nanny.log"
-    nanny = start(controller, survive=True, log=log)
+    nanny = start(controller, survive=True, log=log, log_format="json")
     controller.say(controller.nanny_identity, m.Refused("no"))
     controller.wait_for(nanny.ended)
     said = "the nanny ends: the controller refused: no"
@@ -105,6 +107,9 @@ def test_how_a_nanny_ended_is_told_with_its_last_words(controller, tmp_path):
     adopted = AdoptedNanny(nanny.identity, log)
     assert adopted.ended() == f"ended: {said}"
     assert AdoptedNanny(nanny.identity).ended() == "ended"
+    logged = [json.loads(line) for line in log.read_text().splitlines() if is_line(line)]
+    failed = [line for line in logged if line["event"] == "nanny_failed"]
+    assert [line["why"] for line in failed] == ["the controller refused: no"]
     nanny.close(WAIT_S)
     adopted.close(WAIT_S)
 

@@ -56,6 +56,7 @@ ROOMS = {
     "__main__": room("cli"),
     "errors": room("errors", forbidden=IMPURE - {"concurrent"}),
     "collector": room(""),
+    "logbook": room(""),
     "interpreter": room(""),
     "current": room(""),
     "processes": room(""),
@@ -64,19 +65,20 @@ ROOMS = {
     "wire": room("wire processes core config errors", "msgspec zmq cloudpickle"),
     "values": room("values core wire config errors", "msgspec zmq", forbidden=PICKLES),
     "controller": room(
-        "controller values collector interpreter processes core wire config errors",
+        "controller values collector interpreter processes logbook core wire config errors",
         "msgspec zmq",
         forbidden=PICKLES,
         schedules=True,
     ),
     "engine": room(
-        "engine current values interpreter core wire config errors", "msgspec zmq opentelemetry"
+        "engine current values interpreter logbook core wire config errors",
+        "msgspec zmq opentelemetry",
     ),
     "client": room(
         "client launchers tally traces values interpreter core wire config errors",
         "msgspec zmq cloudpickle opentelemetry",
     ),
-    "launchers": room("launchers interpreter wire errors", "parsl"),
+    "launchers": room("launchers interpreter logbook wire errors", "parsl"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",
@@ -95,12 +97,12 @@ ROOMS = {
     ),
     "cli": room(
         "cli client dashboard doors flows tally traces sim controller engine wire core collector "
-        "config errors processes interpreter launchers",
-        "typer rich msgspec",
+        "config errors processes interpreter launchers logbook",
+        "typer rich msgspec prometheus_client",
     ),
     "dashboard": room(
         "dashboard client traces wire core config errors",
-        "msgspec starlette uvicorn",
+        "msgspec starlette uvicorn prometheus_client",
         forbidden=PICKLES,
     ),
 }

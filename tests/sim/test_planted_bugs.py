@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headway.controller import loop
+from headway.controller import commits
 from headway.controller.reception import Reception
 from headway.core.client_events import ClientEvents
 from headway.core.states import Cause
@@ -70,23 +70,14 @@ def test_tasks_that_are_dropped_though_their_client_left_them_behind_are_found(
 
 
 def test_messages_that_are_sent_before_they_are_written_are_found(monkeypatch: pytest.MonkeyPatch):
-    class Hasty(loop.Controller):
-        def _turn(self, now: float) -> None:
-            journal, self._journal = self._journal, None
-            try:
-                super()._turn(now)
-            finally:
-                self._journal = journal
-            # What follows from this turn is under way already.
-            record, self._late = getattr(self, "_late", None), self._kept
-            if record is not None and journal is not None:
-                journal.commit(record)
-
-        def _commit(self, now: float) -> None:
-            self._kept = self._books.take_record(now)
-
-        _kept: bytes | None = None
+    class Hasty(commits.Commits):
         _late: bytes | None = None
 
-    monkeypatch.setattr("headway.sim.controller.Controller", Hasty)
+        def commit(self, now: float) -> None:
+            # With the next turn: what follows from this one is under way by then.
+            late, self._late = self._late, self._books.take_record(now)
+            if late is not None and self._journal is not None:
+                self._journal.commit(late)
+
+    monkeypatch.setattr("headway.controller.loop.Commits", Hasty)
     assert seeds_until_found() <= SEEDS_MAX

@@ -21,6 +21,7 @@ from headway.cli.show import say
 from headway.cli.start import StartOptions, serve_until_told
 from headway.errors import HeadwayError, StartError
 from headway.interpreter import module_command
+from headway.logbook import OFF, choose_format
 
 #: In the cluster's directory.
 LOG_FILE = "headway.log"
@@ -72,7 +73,9 @@ def main() -> int:
         os.close(log)
 
     try:
-        say(f"stopped: {serve_until_told(options, on_ready)}")
+        why = serve_until_told(options, on_ready)
+        if choose_format(options.log_format) == OFF:  # else the log has said it
+            say(f"stopped: {why}")
     except (HeadwayError, OSError, ValueError) as error:
         say(str(error))
         return 1

@@ -5,7 +5,6 @@ What this file must not know: what is served.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ import sys
 import typer
 
 from headway.client.client import Client
+from headway.dashboard.hosts import is_loopback
 from headway.errors import HeadwayError
 from headway.wire.endpoint import find_connection_file
 
@@ -27,7 +27,7 @@ def run(cluster: str | None, host: str, port: int, use_token: bool) -> None:
         ValueError: it would be open to others without a token.
         HeadwayError: no such cluster, or the extra is missing.
     """
-    if not use_token and not _is_loopback(host):
+    if not use_token and not is_loopback(host):
         raise ValueError(f"--no-token on {host}: others could cancel every task; leave it away")
     try:
         from headway.dashboard.server import serve
@@ -49,12 +49,3 @@ def run(cluster: str | None, host: str, port: int, use_token: bool) -> None:
             sys.stdout.flush()
 
         serve(client, host, port, use_token=use_token, on_ready=on_ready)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

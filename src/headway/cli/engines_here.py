@@ -23,6 +23,7 @@ from headway.client.cluster import available_cores
 from headway.config import WireConfig
 from headway.engine.nanny import Nanny, NannyOptions
 from headway.launchers.crew import DRAIN_S, parse_duration
+from headway.logbook import choose_format, open_log
 from headway.wire.endpoint import find_connection_file, read_connection_file
 
 #: What stands for a connection file that comes on stdin, as one line.
@@ -43,6 +44,7 @@ class EnginesOptions:
     resources: list[str] = field(default_factory=list)
     #: The end of stdin is the end of us.
     lifeline: bool = False
+    log_format: str | None = None
 
 
 def run(options: EnginesOptions) -> None:
@@ -56,6 +58,7 @@ def run(options: EnginesOptions) -> None:
     if count is None:
         say("another process on this host starts the engines: this one has nothing to do")
         return
+    open_log(choose_format(options.log_format))
     lifetime_s = None
     drain_s = DRAIN_S if options.drain_s is None else options.drain_s
     if options.lifetime is not None:

@@ -23,6 +23,7 @@ from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
 from headway.core.limits import check_tag, parse_limit
+from headway.logbook import choose_format
 from headway.wire.endpoint import cluster_dir, read_connection_file
 
 
@@ -44,6 +45,7 @@ class StartOptions:
     limits: list[str] = field(default_factory=list)
     adaptive: str | None = None
     traced_max: int = Settings().traced_max
+    log_format: str | None = None
 
 
 def parse_hwm(text: str) -> int | str:
@@ -117,7 +119,7 @@ def settings_of(options: StartOptions) -> Settings:
     """What the controller is started with.
 
     Raises:
-        ValueError: --hwm, --resource, --limit or --adaptive is not of its form.
+        ValueError: --hwm, --resource, --limit, --adaptive or --log-format is not of its form.
     """
     adaptive = parse_adaptive(options.adaptive) if options.adaptive is not None else None
     engines = available_cores() if options.engines is None else options.engines
@@ -141,6 +143,7 @@ def settings_of(options: StartOptions) -> Settings:
         unfinished_bytes_max=options.unfinished_bytes_max,
         limits=parse_limits("--limit", options.limits),
         traced_max=options.traced_max,
+        log_format=choose_format(options.log_format),
     )
 
 

@@ -6,19 +6,26 @@ What this file must not know: how a cluster is found (which.py), and tasks one b
 from __future__ import annotations
 
 import difflib
+import time
 from dataclasses import asdict
 from typing import Any
 
+import headway
 from headway import processes
 from headway.cli import show, which
+from headway.cli.app import EXIT_FAILED, EXIT_OK
 from headway.cli.start import parse_limits
 from headway.client import steering
+from headway.client.observing import count_engines
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.words import plural
+from headway.errors import ConnectionLost
 from headway.wire.endpoint import read_connection_file
 
 #: The controller gives its nanny and engines some 5 s.
 _STOP_S = 30.0
+#: Between two looks of a check.
+_CHECK_S = 0.1
 
 #: What can be done with engines, and whether it wants an engine or a number.
 ACTIONS = ("list", "add", "drain", "stop", "restart")
@@ -81,6 +88,45 @@ def status(where: str | None, as_json: bool) -> None:
         ("since start", f"{statistics['submitted']:,} tasks submitted"),
     ):
         show.say(f"{label + ':':<12} {text}")
+
+
+def check(where: str | None, engines_min: int, timeout_s: float, as_json: bool) -> int:
+    """Wait until the controller answers and so many engines are here, `timeout_s` at most. Returns
+    the exit code: EXIT_FAILED if there are fewer.
+
+    Raises:
+        HeadwayError: it does not answer.
+    """
+    give_up_at_s = time.monotonic() + timeout_s
+    with _connect_until(where, give_up_at_s) as client:
+        while True:
+            left_s = max(give_up_at_s - time.monotonic(), _CHECK_S)
+            count = count_engines(client, left_s)
+            if count >= engines_min or time.monotonic() + _CHECK_S >= give_up_at_s:
+                break
+            time.sleep(_CHECK_S)
+    is_ok = count >= engines_min
+    if as_json:
+        show.say_json({"status": "ok" if is_ok else "too few engines", "engines": count})
+    else:
+        few = "" if is_ok else f", fewer than {engines_min}"
+        show.say(f"the controller answers; {_plural(count, 'engine')}{few}")
+    return EXIT_OK if is_ok else EXIT_FAILED
+
+
+def _connect_until(where: str | None, give_up_at_s: float) -> headway.Client:
+    """A client of the cluster, which may not be there yet.
+
+    Raises:
+        ConnectionLost: nor was it until then.
+    """
+    while True:
+        try:
+            return which.connect(where, max(give_up_at_s - time.monotonic(), _CHECK_S))
+        except ConnectionLost:
+            if time.monotonic() + _CHECK_S >= give_up_at_s:
+                raise
+        time.sleep(_CHECK_S)
 
 
 def engines(where: str | None, action: str, subject: str | None, as_json: bool) -> None:

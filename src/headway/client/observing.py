@@ -1,4 +1,5 @@
-"""What a dashboard needs of a client beyond its public face: to observe, and to cancel by id.
+"""What a dashboard needs of a client beyond its public face: to observe, to read numbers, and to
+cancel by id.
 
 What this file must not know: what is done with it.
 """
@@ -11,6 +12,7 @@ import msgspec
 
 from headway.core.events import TaskId
 from headway.errors import ProtocolError
+from headway.wire.metrics import Metrics
 from headway.wire.observed import Observed
 from headway.wire.payload import read_exception
 
@@ -30,6 +32,28 @@ def observe(client: Client) -> Observed:
         return msgspec.convert(body, Observed)
     except msgspec.ValidationError as error:
         raise ProtocolError(f"the controller answered an observer with {error}") from None
+
+
+def read_metrics(client: Client, timeout_s: float) -> Metrics:
+    """The numbers of the cluster's controller.
+
+    Raises:
+        HeadwayError: it could not be asked, or did not answer within `timeout_s`.
+    """
+    body = client._link.ask("metrics", timeout_s=timeout_s)
+    try:
+        return msgspec.convert(body, Metrics)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"the controller's metrics are malformed: {error}") from None
+
+
+def count_engines(client: Client, timeout_s: float) -> int:
+    """How many engines are here: the least that the controller can be asked.
+
+    Raises:
+        HeadwayError: it could not be asked, or did not answer within `timeout_s`.
+    """
+    return int(client._link.ask("statistics", timeout_s=timeout_s)["engines"])
 
 
 def traceback_of(client: Client, task: TaskId) -> str:

@@ -25,6 +25,7 @@ from headway.controller.journal import Journal
 from headway.controller.ledger import Ledger
 from headway.controller.snapshot import dump_ledger
 from headway.interpreter import module_command
+from headway.logbook import Event, note
 
 #: A journal is read again at some 20 MB a second: this is what a takeover takes at most, about.
 _TURNS_BYTES_MIN = 64 << 20
@@ -46,6 +47,9 @@ class Compaction:
         #: The fork that packs, as long as it has not been seen to end.
         self._packer = 0
         self._stderr: IO[bytes] | None = None
+        #: How often it was made shorter, and how often it could not be.
+        self.compacted = 0
+        self.failed = 0
 
     def committed(self, ledger: Ledger, now: float, wall_s: Callable[[], float]) -> str | None:
         """A turn was written, and `ledger` is what it led to at `now`: start if it is due.
@@ -62,6 +66,7 @@ class Compaction:
             self._start(dump_ledger(ledger, now, wall_s()))
         except OSError as error:
             self.close()
+            self.failed += 1
             self._turns_bytes_max = 2 * self._journal.turns_bytes
             return f"the journal could not be made shorter: no process could be started ({error})"
         return None
@@ -76,12 +81,21 @@ class Compaction:
         said = self._stderr.read(4_000).decode(errors="replace").strip()
         self._stderr.close()
         self._writer = self._stderr = None
+        before_bytes = self._journal.turns_bytes
         self._journal.count_turns()
         if status == 0:
+            self.compacted += 1
             # As much again as is left, at least: so what is written grows with what is new alone.
             snapshot_bytes = self._journal.snapshot_bytes()
             self._turns_bytes_max = max(self._turns_bytes_min, 2 * snapshot_bytes)
+            note(
+                Event.JOURNAL_COMPACTED,
+                journal=str(self._journal.path),
+                bytes=snapshot_bytes + self._journal.turns_bytes,
+                before_bytes=before_bytes,
+            )
             return None
+        self.failed += 1
         self._turns_bytes_max = 2 * max(self._journal.turns_bytes, self._turns_bytes_min)
         return (
             f"the journal could not be made shorter, which is tried again later (status {status}): "

@@ -204,6 +204,14 @@ class Journal(JournalFile):
             total = "SELECT sum(length(data)) FROM parts WHERE snapshot = ?"
             return int(self.one(total, self.snapshot_seq) or 0)
 
+    def file_bytes(self) -> int:
+        """What it takes on disk, with its write-ahead log."""
+        found = 0
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with contextlib.suppress(OSError):  # there is no log, or it was removed just now
+                found += path.stat().st_size
+        return found
+
     def close(self) -> None:
         """Close the file, and let others have it."""
         super().close()

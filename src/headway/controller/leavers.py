@@ -12,6 +12,7 @@ from headway.controller.books import Books
 from headway.controller.outbox import Outbox
 from headway.controller.peers import EnginePeer, NannyPeer, Peers
 from headway.core import events as ev
+from headway.logbook import Event, note
 from headway.wire import messages as m
 
 
@@ -27,6 +28,8 @@ class Leavers:
 
     def leaves(self, nanny: NannyPeer, reason: str, now: float) -> None:
         """`nanny` is about to end, for this reason: see Heartbeat. It may be told again."""
+        if not nanny.leaves:
+            note(Event.NANNY_LEAVES, nanny=nanny.hello.token, host=nanny.hello.host, why=reason)
         nanny.leaves = reason
         for engine in self._peers.engines_of(nanny):
             if not engine.leaves:

@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,10 +26,11 @@ from headway.config import AdmissionConfig, WireConfig
 from headway.controller.admission import Admission
 from headway.controller.answers import answer
 from headway.controller.books import Books
-from headway.controller.compaction import Compaction
+from headway.controller.commits import Commits
 from headway.controller.journal import Journal
 from headway.controller.leavers import Leavers
 from headway.controller.ledger import Gap
+from headway.controller.meter import METRICS, Meter
 from headway.controller.observe import OBSERVE, Observers
 from headway.controller.orders import Orders
 from headway.controller.outbox import Outbox
@@ -45,6 +45,7 @@ from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
 from headway.core.states import FINAL_STATES
 from headway.errors import JournalError, ProtocolError
+from headway.logbook import Event, note
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.codec import Buffer
@@ -57,12 +58,6 @@ _DEATH_DELAY_S = 0.005
 #: While messages wait that were not taken in, nobody is given up, since theirs may be among
 #: them; but under a load that never ends not for longer than this.
 _BACKLOG_PATIENCE_S = 1.0
-
-
-#: A journal whose disk is full is tried again this often, and for so long, before the
-#: controller gives up: below the silence after which it would be given up itself.
-_RETRY_COMMIT_S = 0.5
-_RETRY_COMMIT_MAX_S = 10.0
 
 
 class Controller:
@@ -110,8 +105,6 @@ class Controller:
         self._wire = wire
         self._books = books
         self._clock = books.clock
-        self._journal = journal
-        self._compaction = Compaction(journal) if journal else None
         self._lifeline = lifeline
         self._logs = logs
         self._child_ended = child_ended
@@ -120,23 +113,26 @@ class Controller:
         self._child_pid = child_pid
         self._outlook = Outlook(self.peers)
         self._observers = Observers(self.scheduler, self.peers, books.clock.wall_s)
+        self._meter = Meter(self.scheduler, self.peers, epoch, books.clock.wall_s())
         self._outbox = Outbox(self.peers, wire, self._send)
+        self._commits = Commits(books, journal, self._notice, self._outbox.flush_notices)
         self._admission = Admission(admission, books.scheduler)
         self.reception = Reception(
             cluster, epoch, books, self.peers, self._outbox, wire, self._send, self._notice,
             self._engine_died, self._admission.submitted, self._is_dying, reconnect_s,
-            connections_max,
+            connections_max, self._meter,
         )  # fmt: skip
         #: The message that is being heard.
         self._frames: list[bytes] = []
-        #: Deaths reported, and when to believe them.
-        self._deaths: deque[tuple[float, EnginePeer, ev.EngineLeft]] = deque()
+        #: Deaths reported, when to believe them, and how they came in one word.
+        self._deaths: deque[tuple[float, EnginePeer, ev.EngineLeft, str]] = deque()
         #: What clients asked in this turn.
         self._questions: list[tuple[ClientPeer, m.Ask]] = []
         self._chores_at_s = 0.0
         #: The last turn ended with something to send or to place.
         self._unfinished = False
         self._scheme_failure_said = False
+        self._hopeless_said = ""
         self._parent = os.getppid()
         self.stop_reason: str | None = None
         #: The next controller, on the same journal, goes on with the tasks.
@@ -235,10 +231,11 @@ class Controller:
     def _turn(self, now: float) -> None:
         """Take in what waits, then place once, then write it down, then send."""
         books = self._books
+        self._meter.now = now
         heard_s = now if self._take_in(now) else now - _BACKLOG_PATIENCE_S
         while self._deaths and self._deaths[0][0] <= heard_s:
-            _, peer, event = self._deaths.popleft()
-            self.reception.lose_engine(peer, event, now)
+            _, peer, event, how = self._deaths.popleft()
+            self.reception.lose_engine(peer, event, now, how)
         deadline_s = self.scheduler.next_deadline_s()
         if deadline_s is not None and deadline_s <= now:
             books.tick(now)
@@ -249,15 +246,18 @@ class Controller:
         self._leavers.look()
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
-            told = answer(question, self.scheduler, self.peers, now, books.recorder)
-            self._outbox.say(asker, told)
+            self._outbox.say(asker, self._answer(question, now))
         self._questions.clear()
         for observer, said in self._observers.answers(now):
             self._outbox.say(observer, said)
         self._tell_outlook()
         for client, hold in self._admission.look():
             self._outbox.say(client, hold)
-        self._commit(now)
+            if hold.why:
+                note(Event.CLIENT_HELD, client=client.number, why=hold.why)
+            else:
+                note(Event.CLIENT_RELEASED, client=client.number)
+        self._commits.commit(now)
         self._outbox.put(books.commands)
         books.commands.clear()
         if self._outbox.troubled:
@@ -270,44 +270,13 @@ class Controller:
             remove_logs(self._logs, forgotten)
         unsendable, self._outbox.unsendable = self._outbox.unsendable, []
         for task, why in unsendable:
+            name, label = ev.format_task_id(task.id), task.options.label
+            note(Event.TASK_TOO_LARGE, task=name, label=label, why=why)
             books.tell(ev.Abandoned(task.id, KIND_TOO_LARGE, why, task.attempt), now)
         unreachable, self._outbox.unreachable = self._outbox.unreachable, []
         for away in unreachable:
             self.reception.is_away(away, now)
         self._unfinished = bool(unsendable or unreachable)
-
-    def _commit(self, now: float) -> None:
-        """Write down what this turn did, before anybody is told.
-
-        Raises:
-            JournalError: it can't be written. Nobody was told: peers will say it again to the
-                controller that is started next.
-        """
-        record = self._books.take_record(now)
-        if record is None or self._journal is None:
-            return
-        self._write(record)
-        if self._compaction is not None:
-            trouble = self._compaction.committed(self._books.ledger, now, self._clock.wall_s)
-            if trouble is not None:
-                self._notice(trouble)
-
-    def _write(self, record: bytes) -> None:
-        assert self._journal is not None
-        give_up_at_s = time.monotonic() + _RETRY_COMMIT_MAX_S
-        is_said = False
-        while True:
-            try:
-                self._journal.commit(record)
-                return
-            except JournalError as error:
-                if not error.is_full or time.monotonic() > give_up_at_s:
-                    raise
-                if not is_said:
-                    is_said = True
-                    self._notice(f"{error}. Trying again for {_RETRY_COMMIT_MAX_S:g} s")
-                    self._outbox.flush_notices()
-            time.sleep(_RETRY_COMMIT_S)
 
     def _take_in(self, now: float) -> bool:
         """Hear what waits, up to a turn's worth; whether that was all."""
@@ -362,9 +331,19 @@ class Controller:
             if not client.is_silent:
                 self._outbox.say(client, m.Notice(text))
 
+    def _answer(self, question: m.Ask, now: float) -> m.Answer:
+        if question.what == METRICS:
+            metrics = self._meter.read(now, self._commits.metrics())
+            return m.Answer(question.number, structs.asdict(metrics))
+        return answer(question, self.scheduler, self.peers, now, self._books.recorder)
+
     def _tell_outlook(self) -> None:
         """Whoever waits for an engine that will not come is told, once; later clients too."""
         why = self._outlook.why_hopeless()
+        if why != self._hopeless_said:
+            self._hopeless_said = why
+            if why:
+                note(Event.HOPELESS, why=why)
         if why:
             for client in self.peers.clients.values():
                 if client.is_here and client.told_hopeless != why:
@@ -387,7 +366,12 @@ class Controller:
         self._outbox.watchers.add(peer, open_)
 
     def _on_order(self, peer: ClientPeer, message: m.Order, now: float) -> None:
-        self._outbox.say(peer, self._orders.carry_out(message, now))
+        said = self._orders.carry_out(message, now)
+        if isinstance(said.body, dict):
+            note(Event.ORDER_GIVEN, client=peer.number, did=said.body["text"])
+        else:
+            note(Event.ORDER_REFUSED, client=peer.number, why=said.error)
+        self._outbox.say(peer, said)
 
     def _on_missed(self, peer: ClientPeer, message: m.Missed, now: float) -> None:
         self._books.tell(ev.ValueMissed(peer.number, message.task, message.name), now)
@@ -410,7 +394,7 @@ class Controller:
         self._outbox.go_on(peer)
 
     def _on_shutdown(self, peer: ClientPeer, message: m.Shutdown, now: float) -> None:
-        if message.keep_tasks and self._journal is None:
+        if message.keep_tasks and not self._commits.is_durable:
             text = "the cluster has no journal, so its tasks can't be kept: it is not stopped"
             self._outbox.say(peer, m.Notice(text, fatal=True))
             return
@@ -428,6 +412,9 @@ class Controller:
     def _on_outcomes(self, peer: EnginePeer, message: m.Outcomes, now: float) -> None:
         if self._orders.scaling.is_on:
             self._orders.scaling.ran(message.outcomes)
+        # Not of a batch that comes again, nor of one before which another is missing.
+        if self._meter.is_on and message.batch == self._books.ledger.engines[peer.number].batch + 1:
+            self._meter.ran(message.outcomes)
         self._books.engine_said(peer.number, message, self._frames, now)
         self._outbox.accept(peer, self._books.ledger.engines[peer.number].batch, now)
         if self._observers:
@@ -495,14 +482,15 @@ class Controller:
         if engine.is_spared:  # its nanny can't know who it was
             end = structs.replace(end, wanted=True, text="was killed on purpose (chaos)")
         event = ev.EngineLeft(engine.number, end, message.started, message.busy)
-        self._deaths.append((now + _DEATH_DELAY_S, engine, event))
+        self._deaths.append((now + _DEATH_DELAY_S, engine, event, message.how))
 
     def _is_dying(self, engine: EngineId) -> bool:
         """Whether the nanny has reported the end of `engine`, which is believed in a moment."""
-        return any(peer.number == engine for _, peer, _ in self._deaths)
+        return any(peer.number == engine for _, peer, _, _ in self._deaths)
 
     def _on_engines_failed(self, peer: NannyPeer, message: m.EnginesFailed, now: float) -> None:
         text = self._outlook.gave_up(peer, message.text)
+        note(Event.ENGINES_FAILED, why=text)
         self._orders.scaling.start_failed(text, now)
         if not self._outlook.why_hopeless():
             self._notice(text)
@@ -528,14 +516,15 @@ class Controller:
         failure = self.scheduler.scheme_failure
         if failure and not self._scheme_failure_said:
             self._scheme_failure_said = True
+            note(Event.SCHEME_FAILED, why=failure)
             self._notice(failure)
-        trouble = self._compaction.look() if self._compaction is not None else None
-        if trouble is not None:
-            self._notice(trouble)
+        self._commits.look()
+        self._meter.look(now)
         self._observers.forget_silent(now)
         self.reception.look_around(now, heard_s)
         trouble = self._orders.scaling.look(now)
         if trouble:
+            note(Event.SCALING_TROUBLE, why=trouble)
             self._notice(trouble)
 
     def _on_own_nanny_ended(self, how: str, now: float) -> None:
@@ -543,6 +532,7 @@ class Controller:
         for nanny in list(self.peers.nannies.values()):
             if (nanny.hello.host, nanny.hello.pid) == (socket.gethostname(), self._child_pid):
                 self.reception.lose(nanny, how, now)
+        note(Event.ENGINES_FAILED, why=text)
         if not self._outlook.why_hopeless():
             self._notice(text)
 
@@ -555,10 +545,9 @@ class Controller:
         Raises:
             JournalError: that all has ended could not be written. Everybody was told all the same.
         """
-        if self._compaction is not None:
-            self._compaction.close()
+        self._commits.close()
         try:
-            if say_bye and self._journal is not None:
+            if say_bye and self._commits.is_durable:
                 self._end_books(self._clock.now())
         except JournalError as error:
             text = f"the cluster was stopped, and its journal does not know: {error}"
@@ -578,7 +567,6 @@ class Controller:
     def _end_books(self, now: float) -> None:
         """All that hear our goodbye are gone, and what they asked for with them, unless it is to
         be kept."""
-        assert self._journal is not None
         for client, peer in self.peers.clients.items():
             if not self.keeps_tasks or peer is self._stopper:
                 self._books.tell(ev.ClientLeft(client), now)
@@ -589,6 +577,4 @@ class Controller:
             # Of what it has, anything may have begun by now.
             end = ev.EngineEnd("was stopped with its cluster", wanted=True)
             self._books.tell(ev.EngineLeft(engine, end, known=False), now)
-        record = self._books.take_record(now)
-        if record is not None:
-            self._journal.commit(record)
+        self._commits.commit_last(now)

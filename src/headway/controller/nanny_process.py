@@ -22,6 +22,7 @@ from headway.processes import is_running, pid_of, process_identity, send_signal,
 __all__ = ["AdoptedNanny", "NannyProcess", "is_running"]
 
 from headway.interpreter import module_command
+from headway.logbook import OFF, is_line
 
 #: How much of what a nanny says on stderr is kept, for the message that tells of its end.
 _TAIL_BYTES = 4_000
@@ -42,6 +43,7 @@ class NannyProcess:
         survive: bool = False,
         lifeline: int | None = None,
         log: Path | None = None,
+        log_format: str = OFF,
     ) -> None:
         """Start it.
 
@@ -51,6 +53,7 @@ class NannyProcess:
                 same, since whoever started us is gone; None for none.
             log: the file to which its stderr is appended; None for one without a name, which
                 only we can read.
+            log_format: of its own log, which goes to its stderr too; see logbook.py.
         """
         arguments = [
             *module_command("headway.engine.nanny"),
@@ -60,6 +63,8 @@ class NannyProcess:
             *("--sys-path", json.dumps(list(sys_path))),
             *("--engine-command", json.dumps(list(engine_command))),
         ]
+        if log is not None:
+            arguments += ["--log-format", log_format]
         if cwd is not None:
             arguments += ["--cwd", cwd]
         if survive:
@@ -150,8 +155,9 @@ def _open_log(path: Path | None) -> IO[bytes]:
 
 
 def _with_last_words(how: str, log: IO[bytes]) -> str:
-    """`how` a nanny ended, and the end of what it wrote into `log`."""
+    """`how` a nanny ended, and the end of what it wrote into `log`, events aside."""
     log.seek(0, 2)
     log.seek(max(log.tell() - _TAIL_BYTES, 0))
-    said = log.read().decode(errors="replace").strip()
+    lines = log.read().decode(errors="replace").splitlines()
+    said = "\n".join(line for line in lines if not is_line(line)).strip()
     return f"{how}: {said}" if said else how

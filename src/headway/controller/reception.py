@@ -19,13 +19,17 @@ from msgspec import structs
 from headway.config import WireConfig
 from headway.controller.books import Books
 from headway.controller.descriptors import CONNECTIONS, ENGINE_CONNECTIONS
+from headway.controller.meter import Meter
 from headway.controller.outbox import Outbox
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.controller.printed import Unshown
 from headway.controller.undelivered import Undelivered
 from headway.core import events as ev
-from headway.core.events import EngineId, format_engine_id
+from headway.core.commands import Deliver
+from headway.core.events import EngineId, format_engine_id, format_task_id
+from headway.core.states import TaskState
 from headway.errors import ProtocolError
+from headway.logbook import Event, note
 from headway.processes import process_identity
 from headway.wire import codec
 from headway.wire import messages as m
@@ -46,6 +50,7 @@ class Reception:
         is_dying: whether the end of an engine was reported, and is believed in a moment.
         reconnect_s: how long peers try to come back to a controller that is away.
         connections_max: how many connections this process can have.
+        meter: counts who comes and goes.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Reception:
         is_dying: Callable[[EngineId], bool],
         reconnect_s: float,
         connections_max: int,
+        meter: Meter,
     ) -> None:
         self._cluster = cluster
         self._epoch = epoch
@@ -77,6 +83,7 @@ class Reception:
         self._is_dying = is_dying
         self._reconnect_s = reconnect_s
         self._connections_max = connections_max
+        self._meter = meter
         self._hello = codec.hello()
         self._any = [make() for make in _ANY]
         self._host = socket.gethostname()
@@ -154,6 +161,7 @@ class Reception:
             )
         elif isinstance(hello, m.NannyHello):
             peer = NannyPeer(identity, hello, now)
+            note(Event.NANNY_JOINED, nanny=hello.token, host=hello.host, pid=hello.pid)
             self._greet(peer, 0, 0)
             self._compare_engines(hello, now)
         elif hello.cluster or self._peers.is_gone(identity):
@@ -167,6 +175,7 @@ class Reception:
         elif isinstance(hello, m.ClientHello):
             number = self._books.client_came(identity, hello, now)
             peer = ClientPeer(identity, number, hello, now)
+            note(Event.CLIENT_JOINED, client=number, host=hello.host, pid=hello.pid)
             self._greet(peer, number, 0)
         elif self._peers.is_dead(hello.token):
             self._decline(identity, "this engine has ended, as its nanny says")
@@ -175,6 +184,9 @@ class Reception:
             if nanny is not None:
                 nanny.has_started = True
             engine = self._books.engine_came(identity, hello, now)
+            self._meter.engines_joined += 1
+            name = format_engine_id(engine)
+            note(Event.ENGINE_JOINED, engine=name, host=hello.host, pid=hello.pid)
             self._greet(EnginePeer(identity, engine, hello, now), engine, 0)
 
     def _greet(self, peer: Peer, number: int, accepted: int) -> None:
@@ -198,6 +210,7 @@ class Reception:
         if hello.nth <= peer.hello.nth:
             # It came twice. What the peer held then is no longer what it holds.
             return
+        note(Event.PEER_BACK, peer=_peer_name(peer))
         peer.heard_at_s = now
         peer.is_here = True
         peer.hello = hello
@@ -260,12 +273,20 @@ class Reception:
     def _decline(self, identity: bytes, reason: str) -> None:
         """Tell `identity` that it has no place here; as often as it says hello, since the answer
         may be lost."""
+        self._note_refused(identity, reason)
         self._send(identity, codec.encode(m.Refused(reason)))
 
     def turn_away(self, identity: bytes, reason: str) -> None:
         """Tell `identity` that it is not heard, and why; and hear it no more."""
+        self._note_refused(identity, reason)
         self._peers.ban(identity)
         self._send(identity, codec.encode(m.Refused(reason)))
+
+    def _note_refused(self, identity: bytes, reason: str) -> None:
+        self._meter.peers_refused += 1
+        peer = self._peers.find(identity)
+        name = _peer_name(peer) if peer is not None else identity.decode(errors="backslashreplace")
+        note(Event.PEER_REFUSED, peer=name, why=reason)
 
     def refuse(self, peer: Peer, reason: str, now: float) -> None:
         """`peer` broke the protocol: tell it so, and hear it no more."""
@@ -280,6 +301,7 @@ class Reception:
             return
         peer.is_here = False
         peer.heard_at_s = now
+        note(Event.PEER_AWAY, peer=_peer_name(peer))
         if isinstance(peer, EnginePeer):
             self._books.tell(ev.EngineDraining(peer.number), now)
         elif isinstance(peer, ClientPeer):
@@ -316,6 +338,7 @@ class Reception:
         if self._peers.find(peer.identity) is not peer:
             return
         if isinstance(peer, ClientPeer):
+            note(Event.CLIENT_LEFT, client=peer.number, why=why)
             self._peers.remove(peer)
             self._outbox.watchers.forget(peer)
             self._books.tell(ev.ClientLeft(peer.number), now)
@@ -325,6 +348,7 @@ class Reception:
             if nanny is not None:
                 self._outbox.say(nanny, m.StopEngine(peer.hello.token, why, restart=True))
         else:
+            note(Event.NANNY_LEFT, nanny=peer.hello.token, host=peer.hello.host, why=why)
             self._peers.remove(peer)
             for engine in self._peers.engines_of(peer):
                 if self._is_dying(engine.number):
@@ -340,13 +364,37 @@ class Reception:
         end = ev.EngineEnd(why, wanted=bool(peer.leaves))
         self.lose_engine(peer, ev.EngineLeft(peer.number, end, known=False), now)
 
-    def lose_engine(self, peer: EnginePeer, event: ev.EngineLeft, now: float) -> None:
-        """An engine has ended, as `event` says."""
-        if self._peers.find(peer.identity) is peer:
-            self._peers.remove(peer)
-            self._books.tell(event, now)
-            if not event.end.wanted:
-                self._notice(f"engine {format_engine_id(peer.number)} {event.end.text}")
+    def lose_engine(
+        self, peer: EnginePeer, event: ev.EngineLeft, now: float, how: str = "lost"
+    ) -> None:
+        """An engine has ended, as `event` says; `how` is that in one word: see EngineDied."""
+        if self._peers.find(peer.identity) is not peer:
+            return
+        self._peers.remove(peer)
+        record = self._books.scheduler.engines.get(peer.number)
+        tasks = len(record.assigned) if record is not None else 0
+        before = len(self._books.commands)
+        self._books.tell(event, now)
+        name, end = format_engine_id(peer.number), event.end
+        reason = "wanted" if end.wanted else "overran" if end.overran else how
+        self._meter.engine_ended(reason)
+        if end.wanted:
+            note(Event.ENGINE_LEFT, engine=name, why=end.text)
+            return
+        host = peer.hello.host
+        note(Event.ENGINE_DIED, engine=name, host=host, reason=reason, why=end.text, tasks=tasks)
+        self._note_lost(before)
+        self._notice(f"engine {name} {end.text}")
+
+    def _note_lost(self, before: int) -> None:
+        """Log the tasks that the last event has ended as LOST: what it led to begins there."""
+        tasks = self._books.scheduler.tasks
+        for command in self._books.commands[before:]:
+            if isinstance(command, Deliver) and command.state == TaskState.LOST:
+                task, problem = tasks.get(command.task), command.problem
+                label = task.options.label if task is not None else ""
+                why = problem.text if problem is not None else ""
+                note(Event.TASK_LOST, task=format_task_id(command.task), label=label, why=why)
 
     def _is_alive_here(self, peer: Peer) -> bool | None:
         """Whether a client's process runs on this host: then it is busy, not gone. None if that
@@ -368,6 +416,15 @@ class Reception:
             return True
         # One that has ended may stay unburied for ever, in a container without an init.
         return bool(process_identity(peer.hello.pid))
+
+
+def _peer_name(peer: Peer) -> str:
+    """A peer for people: `client 3`, `engine e0`, `nanny of HOST`."""
+    if isinstance(peer, ClientPeer):
+        return f"client {peer.number}"
+    if isinstance(peer, EnginePeer):
+        return f"engine {format_engine_id(peer.number)}"
+    return f"nanny of {peer.hello.host}"
 
 
 def _name_of(hello: m.Hello) -> str:

@@ -18,9 +18,10 @@ from itertools import islice
 from typing import Protocol
 
 from headway.core.adaptive import IDLE_S, Adaptive, Look
-from headway.core.events import EngineId, Outcome
+from headway.core.events import EngineId, Outcome, format_engine_id
 from headway.core.records import Task
 from headway.core.scheduler import Scheduler
+from headway.logbook import Event, note
 
 #: Functions whose durations are remembered, the most recent.
 _FUNCTIONS_MAX = 10_000
@@ -124,12 +125,14 @@ class Scaling:
             return self.start_failed(f"{late} of the engines that were asked for did not join", now)
         decision = self._policy.decide(self._see(now), now)
         for engine in decision.give_back:
+            note(Event.ENGINE_GIVEN_BACK, engine=format_engine_id(engine))
             self._fleet.give_back(engine, now)
         if decision.start:
             try:
                 self._fleet.start_engines(decision.start)
             except LookupError as error:
                 return self.start_failed(str(error.args[0]), now)
+            note(Event.ENGINES_WANTED, count=decision.start)
             self._starting += [now + _START_S] * decision.start
         return ""
 

@@ -33,6 +33,8 @@ from headway.controller.recorder import Recorder
 from headway.controller.recovery import Place, keys_of, recover
 from headway.core.limits import parse_limit
 from headway.errors import JournalError, StartError
+from headway.logbook import OFF as LOG_OFF
+from headway.logbook import Event, note, open_log
 from headway.processes import is_running
 from headway.values.store import sweep_dead
 from headway.wire.endpoint import (
@@ -71,7 +73,9 @@ class Settings(Struct, frozen=True):
     `durability` is off, normal (what was acknowledged survives the controller) or full (also the
     host); `journal` is where it is written, None for a file in the cluster's own directory,
     which goes with it. A journal that a controller left is taken over. What ends in `_max`: see
-    AdmissionConfig. `limits` are by tag, as people write them: see core/limits.py.
+    AdmissionConfig. `limits` are by tag, as people write them: see core/limits.py. `log_format` is
+    that of the log on stderr: text, json or off, which is right for a controller whose stderr only
+    its client reads.
     """
 
     engines: int = 1
@@ -94,6 +98,7 @@ class Settings(Struct, frozen=True):
     traced_max: int = 100_000
     #: At least and at most so many engines, as the work demands; None: as people say.
     adaptive: tuple[int, int] | None = None
+    log_format: str = LOG_OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
     Raises:
         HeadwayError: it could not be started, or can't go on; the message says why.
     """
+    open_log(settings.log_format)
     wire, connections_max = WireConfig(), raise_limit(settings.engines)
     if ":" in settings.scheme:  # the user's own, from where the user's program imports
         sys.path += [entry for entry in settings.sys_path if entry not in sys.path]
@@ -143,8 +149,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         undo.callback(context.term)
         keys = keys_of(place)
         if keys is not None:
-            authenticator = start_authenticator(context, keys)
-            undo.callback(authenticator.stop)
+            undo.callback(start_authenticator(context, keys).stop)
         router, address = bind_router(context, place.address, keys, wire)
         undo.callback(router.close, linger=0)
         path = Path(place.connection)
@@ -177,11 +182,12 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
             adaptive=settings.adaptive,
         )
-        on_ready(path, journal.path if journal is not None else None)
+        _say_ready(on_ready, settings, cluster, info)
         try:
             controller.run()
         except BaseException as error:
             controller.stop_reason = f"the controller failed: {type(error).__name__}: {error}"
+            note(Event.CONTROLLER_FAILED, cluster=info.cluster, why=controller.stop_reason)
             # Its peers wait for the next one, which has all that they were promised.
             undo.is_left = undo.is_killed = journal is not None
             if undo.is_left and nanny is not None and lifeline is None:
@@ -190,6 +196,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         finally:
             has_failed, undo.is_left = undo.is_left, undo.is_left or controller.keeps_tasks
             controller.close(say_bye=not has_failed)
+        note(Event.CONTROLLER_STOPPED, cluster=info.cluster, why=controller.stop_reason)
         return controller.stop_reason or ""
 
 
@@ -198,6 +205,31 @@ def _say_who_waits(nanny_pid: int, wire: WireConfig) -> None:
     sys.stderr.write(
         f"its engines go on, and wait {wire.reconnect_s / 60:g} minutes for the next controller; "
         f"`kill {nanny_pid}` ends them\n"
+    )
+
+
+def _say_ready(
+    on_ready: Ready, settings: Settings, cluster: _Cluster, info: ConnectionInfo
+) -> None:
+    """Clients may connect: tell who started this, and log what it begins with."""
+    ledger, journal = cluster.books.ledger, cluster.journal
+    on_ready(Path(cluster.place.connection), journal.path if journal is not None else None)
+    if journal is not None and cluster.epoch > 1:
+        note(
+            Event.JOURNAL_RECOVERED,
+            journal=str(journal.path),
+            tasks=len(ledger.scheduler.tasks),
+            clients=len(ledger.clients),
+            engines=len(ledger.engines),
+            turns_bytes=journal.turns_bytes,
+        )
+    note(
+        Event.CONTROLLER_STARTED,
+        cluster=info.cluster,
+        address=info.address,
+        pid=info.pid,
+        epoch=cluster.epoch,
+        durability=settings.durability,
     )
 
 
@@ -333,4 +365,5 @@ def _look_after_nanny(
         survive=survive,
         lifeline=lifeline if survive else None,
         log=log if survive else None,
+        log_format=settings.log_format,
     )

@@ -107,6 +107,11 @@ class FairQueue:
         elif self._entries > 2 * self._living + _DEAD_SPARE:
             self._sweep()
 
+    def waiting_by_party(self) -> Iterator[tuple[Key, int]]:
+        """How many wait of each party: of a client by its number, of a share by its name."""
+        for key, party in self._parties.items():
+            yield key, party.living
+
     def by_party(self) -> Iterator[Entry]:
         """One party after the other, in the order of their turns: appended in this order to an
         empty queue with the same `taken`, the entries make one that is equal."""

@@ -48,7 +48,7 @@ from headway.core.states import (
 from headway.core.statistics import Counters
 from headway.core.stored import StoredValues
 from headway.core.timers import Timer, Timers
-from headway.core.watched import Watcher
+from headway.core.watched import Watching
 from headway.errors import InvariantViolation
 
 WAITING, READY = TaskState.WAITING, TaskState.READY
@@ -84,7 +84,7 @@ class Life:
         self.engines: dict[EngineId, Engine] = {}
         self.clients: dict[ClientId, Client] = {}
         #: Told of each task that is new or changes its state. Most of the time there is none.
-        self.watchers: list[Watcher] = []
+        self.watchers: list[Watching] = []
         self.functions = Functions()
         self.stored = StoredValues()
         self.lineages = Lineages(config.lineage_bytes_max)
@@ -94,6 +94,9 @@ class Life:
         self.lanes = Lanes(scheme_name, self.scheme, self.limits)
         self.timers: Timers[Timer] = Timers()
         self.counters = Counters()
+        #: How many tasks came to each final state, by its number. Of this process: no part of a
+        #: snapshot, since nothing is decided by it.
+        self.ended_as = [0] * len(TaskState)
         self.recalls = Recalls(self.lanes, config.recall_after_s)
         #: Tasks that have ended, whose dependents have not heard of it.
         self.ended: deque[Task] = deque()
@@ -249,6 +252,7 @@ class Life:
         elif task.lane is not None:
             task.lane.leave(task)
         self.move(task, cause)
+        self.ended_as[task.state] += 1
         task.problem = problem
         options = task.options
         if options.timeout_s is not None:

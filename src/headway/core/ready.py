@@ -25,7 +25,7 @@ from random import Random
 
 from headway.core.beside import Beside
 from headway.core.events import EngineId
-from headway.core.fair import Entry, FairQueue, is_living
+from headway.core.fair import Entry, FairQueue, Key, is_living
 from headway.core.graph import followable
 from headway.core.index import EngineIndex, make_index
 from headway.core.limits import Limits, Tag
@@ -223,6 +223,12 @@ class Lane:
             in_order = queue.by_party() if isinstance(queue, FairQueue) else iter(queue)
             for _, task in filter(is_living, in_order):
                 yield task
+
+    def waiting_by_party(self) -> Iterator[tuple[Key, int]]:
+        """How many tasks of each party wait for their turns; those that take none are left out."""
+        for queue in self._queues.values():
+            if isinstance(queue, FairQueue):
+                yield from queue.waiting_by_party()
 
     def turns_taken(self) -> list[tuple[int, int]]:
         """The priorities whose turn has begun, and how much of it was had."""

@@ -63,6 +63,7 @@ class Scheduler:
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters
+        self.ended_as = life.ended_as
         self.stored = life.stored
         self.lineages = life.lineages
         self.stamps = life.stamps

@@ -12,6 +12,7 @@ What this file must not know: who watches, and how they are told.
 from __future__ import annotations
 
 from itertools import islice
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -75,6 +76,14 @@ def _function_name(task: Task) -> str:
 
 #: By a state's number, whether it is final: looked up for each change, so no set of enums.
 _IS_FINAL = [state in FINAL_STATES for state in TaskState]
+
+
+class Watching(Protocol):
+    """Whoever is told of each task that is new or changes its state."""
+
+    def note(self, task: Task) -> None:
+        """`task` is new, or has changed its state."""
+        ...
 
 
 class Watcher:

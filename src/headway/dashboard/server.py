@@ -1,7 +1,7 @@
 """The dashboard's web server: one page, a stream of what changes, and a few questions.
 
 Rule 1: whoever has the token may see every task, cancel and retry it, and steer engines, and nobody
-else sees anything.
+else sees anything, but for `/healthz` (probes.py), which says no more than whether all is well.
 The token is in the address that is printed; the first request with it sets a cookie, and leads on
 to an address without it. What changes something needs a header that no form of another site sends.
 Rule 2: the page asks no other host for anything, and its policy (CSP) forbids it to.
@@ -15,7 +15,7 @@ import asyncio
 import hmac
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from pathlib import Path
@@ -38,7 +38,10 @@ from headway.client.observing import cancel_task, traceback_of
 from headway.client.steering import retry_task, steer_engine
 from headway.core.events import EngineId, TaskId, parse_task_id
 from headway.dashboard.feed import Feed
+from headway.dashboard.hosts import is_local_name
 from headway.dashboard.model import Model
+from headway.dashboard.probes import HEALTH_PATH, METRICS_PATH, Probes, has_token
+from headway.dashboard.source import Source
 
 #: How often a page's stream looks whether there is something new; and says that it lives.
 _LOOK_S = 0.1
@@ -93,14 +96,20 @@ class Guard:
     def _choose(self, scope: Scope) -> ASGIApp:
         """The application that answers: ours, or a refusal."""
         headers = Headers(scope=scope)
+        if scope["path"] == HEALTH_PATH:
+            return self._app
         if self._token is not None:
+            if scope["path"] == METRICS_PATH and has_token(
+                headers.get("authorization", ""), self._token
+            ):
+                return self._app
             shown = QueryParams(scope["query_string"]).get("token")
             if shown is not None and self._fits(shown):
                 return self._enter(scope["path"])
             if not self._fits(_cookie_of(headers, self._cookie)):
                 text = "403: open the address that `headway dashboard` printed, with its token.\n"
                 return PlainTextResponse(text, 403)
-        elif not _is_local_name(headers.get("host", "")):
+        elif not is_local_name(headers.get("host", "")):
             # Another site whose name was made to lead here.
             return PlainTextResponse("403: without a token, only by a name of this host.\n", 403)
         if scope["method"] not in ("GET", "HEAD") and OWN_HEADER not in headers:
@@ -118,11 +127,6 @@ class Guard:
         assert self._token is not None
         response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
         return response
-
-
-def _is_local_name(host: str) -> bool:
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    return name in ("localhost", "127.0.0.1", "[::1]")
 
 
 def _cookie_of(headers: Headers, name: str) -> str:
@@ -146,11 +150,12 @@ class Pages:
         self._is_ending = is_ending
         self._viewers = 0
 
-    def app(self) -> Starlette:
-        """All of it, without a guard."""
+    def app(self, more: Sequence[Route]) -> Starlette:
+        """All of it, and `more`, without a guard."""
         return Starlette(
             routes=[
                 Route("/", self._page),
+                *more,
                 Route("/api/stream", self._stream),
                 Route("/api/graph", self._graph),
                 Route("/api/explain", self._explain),
@@ -303,9 +308,10 @@ def serve(
         port = listener.getsockname()[1]
         feed = Feed(client, Model())
         servers: list[uvicorn.Server] = []
+        probes = Probes(Source(lambda: client, owns_clients=False))
         pages = Pages(client, feed, lambda: servers[0].should_exit)
         # Browsers keep one jar for all ports of a host: each dashboard has a name of its own.
-        guard = Guard(pages.app(), token, f"headway_{port}")
+        guard = Guard(pages.app(probes.routes()), token, f"headway_{port}")
         config = uvicorn.Config(
             guard, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=2,
             server_header=False,

@@ -28,6 +28,13 @@ class Evidence:
     log: str = ""
 
 
+def kind_of_end(exit_code: int, evidence: Evidence) -> str:
+    """How a process ended, in one word: exit, signal, out_of_memory."""
+    if exit_code == -signal.SIGKILL and (evidence.log or evidence.kills):
+        return "out_of_memory"
+    return "signal" if exit_code < 0 else "exit"
+
+
 def describe_end(
     exit_code: int,
     peak_rss_bytes: int,

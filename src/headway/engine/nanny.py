@@ -44,6 +44,7 @@ from headway.engine.starter import EngineCommand
 from headway.engine.storekeeper import Storekeeper
 from headway.engine.supervise import Supervisor
 from headway.errors import ConnectionLost, HeadwayError
+from headway.logbook import FORMATS, OFF, Event, note, open_log
 from headway.wire import codec
 from headway.wire import messages as m
 from headway.wire.endpoint import read_connection_file
@@ -91,6 +92,7 @@ class Nanny:
         self._token = uuid.uuid4().hex
         self._parent_pid = os.getppid()
         self._lifeline_ended = False
+        self._is_alone = False
         self._heartbeat_at_s = 0.0
         self._heartbeat_s = wire.heartbeat_s
         self._patience = Patience()
@@ -143,17 +145,22 @@ class Nanny:
             ProtocolError: what it says is no message.
             In each case, the engines have ended.
         """
+        engines = self._options.engines
+        note(Event.NANNY_STARTED, host=net.gethostname(), pid=os.getpid(), engines=engines)
         try:
-            for _ in range(self._options.engines):
+            for _ in range(engines):
                 self._supervisor.start(time.monotonic())
             reason = self._loop()
         except HeadwayError as error:
+            note(Event.NANNY_FAILED, why=str(error))
             self._end_engines(str(error))
             raise
-        except BaseException:  # a bug of ours: it must not leave engines behind
+        except BaseException as error:  # a bug of ours: it must not leave engines behind
+            note(Event.NANNY_FAILED, why=f"{type(error).__name__}: {error}")
             self._end_engines("the nanny failed")
             raise
         self._end_engines(reason)
+        note(Event.NANNY_STOPPED, why=reason)
         self._link.say(m.Bye(reason))
 
     # --- the controller --------------------------------------------------------------------------
@@ -165,10 +172,16 @@ class Nanny:
         return m.NannyHello(m.VERSION, self._token, os.getpid(), host, cluster, living, died, nth)
 
     def _on_leave(self) -> None:
+        if not self._is_alone:
+            self._is_alone = True
+            note(Event.CONTROLLER_AWAY, why=self._link.failure or "the connection was lost")
         self._patience.on_lost(time.monotonic())
         self._reports.leave()
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
+        if self._is_alone:
+            self._is_alone = False
+            note(Event.CONTROLLER_BACK)
         self._patience.on_welcome(welcome, time.monotonic())
         self._reports.resume()
         self._keeper.take_stock(time.monotonic())
@@ -256,6 +269,7 @@ class Nanny:
 
     def _leave(self) -> None:
         """Start no more engines, and have the controller drain those that are here."""
+        note(Event.NANNY_DRAINS, why=self._leaving.reason, drain_s=self._options.drain_s)
         self._supervisor.start_no_more(self._leaving.reason)
         self._heartbeat_at_s = 0.0
 
@@ -323,6 +337,7 @@ def _poll(fds: Sequence[int], wait_s: float) -> list[int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one nanny; the exit code."""
     told = _parser().parse_args(arguments)
+    open_log(told.log_format)
     options = NannyOptions(
         connection=told.connection,
         engines=told.engines,
@@ -368,6 +383,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--lifetime", type=float, help="end after so many seconds, whatever runs")
     add("--drain", type=float, default=0.0, help="seconds that what runs has to end")
+    add("--log-format", choices=FORMATS, default=OFF, help="of the log, on stderr")
     add("--orphan", action="store_true", help="run on when the parent ends, but stdin does not")
     add("--no-lifeline", action="store_true", help="run on when stdin or the parent ends")
     return parser

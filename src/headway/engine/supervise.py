@@ -20,11 +20,13 @@ from headway.config import EngineConfig
 from headway.core.events import TaskId
 from headway.engine import vitals
 from headway.engine.child import READ_BYTES, Child, End
+from headway.engine.death import kind_of_end
 from headway.engine.ladder import NEVER_S, Ladder, Step
 from headway.engine.oom import OomWatch
 from headway.engine.report import tell_end
 from headway.engine.starter import EngineCommand, Starter
 from headway.engine.status import Status
+from headway.logbook import Event, note
 from headway.wire import messages as m
 
 #: After a pipe was found full: the pause that bounds what is forwarded to some MB/s a pipe.
@@ -174,6 +176,7 @@ class Supervisor:
     def _count_failure(self, how: str) -> None:
         """One more start has failed: an engine did not get to its first task."""
         self._failures += 1
+        note(Event.ENGINE_START_FAILED, why=how, failures=self._failures)
         if self._failures < self._config.start_failures_max or self._gave_up:
             return
         count = f"{self._failures} engine{'s' if self._failures > 1 else ''}"
@@ -310,8 +313,9 @@ class Supervisor:
         child = watch.child
         self._drain(child)
         status = child.status()
-        assert child.pid is not None
-        evidence = self._oom.evidence(child.pid, child.oom_kills_before)
+        pid = child.pid
+        assert pid is not None
+        evidence = self._oom.evidence(pid, child.oom_kills_before)
         engine_end = tell_end(
             end,
             status,
@@ -325,7 +329,9 @@ class Supervisor:
         )
         self._drop(child)
         self._engine_ended(child.token, now_s)
-        self._send(m.EngineDied(child.token, engine_end, status.task, status.busy))
+        how = kind_of_end(end.exit_code, evidence)
+        self._send(m.EngineDied(child.token, engine_end, status.task, status.busy, how))
+        note(Event.ENGINE_ENDED, pid=pid, why=engine_end.text, is_wanted=engine_end.wanted)
         if not watch.restart:
             return
         # One that left by itself before its first task would do so again, without end.

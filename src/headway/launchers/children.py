@@ -18,6 +18,7 @@ from typing import IO
 from headway.errors import StartError
 from headway.launchers.base import Block, BlockState, BlockStatus, Launcher
 from headway.launchers.crew import Crew
+from headway.logbook import is_line
 
 #: The last of what a process wrote on stderr, when it failed.
 _TAIL_BYTES = 2_000
@@ -63,7 +64,8 @@ class Child:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
         self._stderr.seek(0, 2)
         self._stderr.seek(max(0, self._stderr.tell() - _TAIL_BYTES))
-        said = self._stderr.read().decode(errors="replace").strip()
+        lines = self._stderr.read().decode(errors="replace").splitlines()
+        said = "\n".join(line for line in lines if not is_line(line)).strip()
         return f"{self._where} {how}" + (f": {said}" if said else "")
 
     def end_lifeline(self) -> None:

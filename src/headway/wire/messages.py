@@ -447,12 +447,14 @@ class Heartbeat(Struct, tag="heartbeat", frozen=True):
 
 
 class EngineDied(Struct, tag="engine-died", frozen=True):
-    """An engine's process ended. `started` and `busy`: see core.events.EngineLeft."""
+    """An engine's process ended. `started` and `busy`: see core.events.EngineLeft. `how` it ended
+    is one word for those who count: exit, signal, out_of_memory."""
 
     token: str
     end: EngineEnd
     started: TaskId | None
     busy: bool
+    how: str = ""
 
 
 class EnginesFailed(Struct, tag="engines-failed", frozen=True):

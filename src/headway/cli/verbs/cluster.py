@@ -114,6 +114,15 @@ Daemon = Annotated[
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
 ]
 
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FORMAT",
+        help="Of the log, on stderr, a line an event: text, json, or off.",
+        show_default="HEADWAY_LOG_FORMAT, or text",
+    ),
+]
+
 Connect = Annotated[
     str | None,
     typer.Option(
@@ -202,6 +211,7 @@ def start(
     limit: Limits = None,
     adaptive: Adaptive = None,
     traced_max: TracedMax = 100_000,
+    log_format: LogFormat = None,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -223,7 +233,8 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, traced_max)
+        more = (limit or [], adaptive, traced_max, log_format)
+        options = StartOptions(*cluster, *durable, *limits, *more)
         if not daemon:
             run(options, Console(highlight=False))
             return
@@ -266,18 +277,37 @@ def stop(
 
 @app.command()
 def status(
-    name: ClusterArgument = None, cluster: ClusterOption = None, json: JsonOption = False
+    name: ClusterArgument = None,
+    cluster: ClusterOption = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Say only whether it answers: exit code 0, or 3 if not."),
+    ] = False,
+    engines: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Of --check: 1 if fewer engines than this are here."),
+    ] = 0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=3_600, metavar="SECONDS", help="Of --check: wait for so long at most."
+        ),
+    ] = 5.0,
+    json: JsonOption = False,
 ) -> None:
-    """Say how a cluster is: its engines, and its tasks by state.
+    """Say how a cluster is: its engines, and its tasks by state. With --check, for probes.
 
     \b
     Example:
         headway status lab
+        headway status lab --check --engines 1 --timeout 30
     """
     with ends_in_words(_GOES_ON, EXIT_USAGE):
-        from headway.cli.steer import status as run
+        from headway.cli import steer
 
-        run(name or cluster, json)
+        if check:
+            raise typer.Exit(steer.check(name or cluster, engines, timeout, json))
+        steer.status(name or cluster, json)
 
 
 @app.command()
@@ -306,6 +336,7 @@ def engines(
     host: Host = None,
     setting: Setting = None,
     detach: Detach = False,
+    log_format: LogFormat = None,
     json: JsonOption = False,
 ) -> None:
     """List engines; start some here, or by a launcher; add, drain, stop or restart one.
@@ -330,12 +361,9 @@ def engines(
             from headway.cli import blocks as launched
 
             _only(action, "start")
-            given: dict[str, object] = {
-                "nodes": nodes,
-                "walltime": walltime or lifetime,
-                "account": account,
-            }
-            given |= {"per_node": per_node or engines, "queue": queue, "drain": drain}
+            given: dict[str, object] = {"nodes": nodes, "account": account, "queue": queue}
+            given |= {"per_node": per_node or engines, "walltime": walltime or lifetime}
+            given["drain"] = drain
             lists = (given, resource or [], host or [], setting or [])
             which = (launcher, config, connect or cluster, blocks, detach)
             launched.run(launched.BlocksOptions(*which, *lists), json)
@@ -345,7 +373,7 @@ def engines(
 
             _only(action, "start")
             where = connect or find(cluster)
-            told = (where, engines, lifetime, drain, resource or [], lifeline)
+            told = (where, engines, lifetime, drain, resource or [], lifeline, log_format)
             here.run(here.EnginesOptions(*told))
         else:
             from headway.cli.steer import engines as run
