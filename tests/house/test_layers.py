@@ -74,7 +74,7 @@ ROOMS = {
         "client launchers tally values interpreter core wire config errors",
         "msgspec zmq cloudpickle",
     ),
-    "launchers": room("launchers interpreter wire errors", "parsl"),
+    "launchers": room("launchers interpreter wire errors", "parsl ipyparallel"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",

@@ -22,6 +22,7 @@ from typing import Any
 
 from headway.launchers import batch
 from headway.launchers.base import Launcher
+from headway.launchers.ipython import IPyParallel
 from headway.launchers.local import Local
 from headway.launchers.ssh import SSH
 
@@ -31,6 +32,7 @@ LAUNCHERS: dict[str, type[Launcher]] = {
     for kind in (
         Local,
         SSH,
+        IPyParallel,
         batch.Slurm,
         batch.PBS,
         batch.LSF,

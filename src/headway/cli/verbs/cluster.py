@@ -142,8 +142,8 @@ LauncherName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Start them by: local, ssh, slurm, pbs, lsf, sge, htcondor, kubernetes, aws, "
-        "googlecloud.",
+        help="Start them by: local, ssh, ipyparallel, slurm, pbs, lsf, sge, htcondor, kubernetes, "
+        "aws, googlecloud.",
     ),
 ]
 LauncherFile = Annotated[
@@ -314,6 +314,7 @@ def engines(
         headway engines --connect connection.json -n 8 --lifetime 1h
         headway engines --launcher slurm --nodes 2 --per-node 8 --walltime 1h --account physics
         headway engines --launcher ssh --host node1 --host node2
+        headway engines --launcher ipyparallel --set profile=mycluster
     """
     with ends_in_words(_GOES_ON, EXIT_USAGE):
         if launcher is not None or config is not None:
