@@ -156,12 +156,14 @@ def test_an_ipython_engine_of_another_python_is_named(ipython_client, file, monk
         launchers.IPyParallel(ipython_client).start(file)
 
 
-def test_what_a_nanny_says_when_it_fails_is_said(ipython_client, file, tmp_path):
-    launcher = launchers.IPyParallel(ipython_client, cwd=str(tmp_path), targets=ipython_client.ids)
+def test_what_a_nanny_says_when_it_fails_is_said(profile, ipython_client, file):
+    cluster = ipyparallel.Cluster.from_file(profile_dir=str(profile), cluster_id="")
+    launcher = launchers.IPyParallel(cluster, targets=ipython_client.ids)
     launcher.crew.resources["gpu"] = -1.0  # type: ignore[index]  # refused there, not here
 
     with pytest.raises(StartError, match=r"the nanny ended with status \d: .*gpu"):
         launcher.start(file)
+    launcher.close()
 
 
 def test_a_busy_ipython_engine_is_named_and_what_is_behind_ends(ipython_client, file):
@@ -174,7 +176,8 @@ def test_a_busy_ipython_engine_is_named_and_what_is_behind_ends(ipython_client, 
 
 
 def test_an_error_in_an_ipython_engine_comes_with_its_traceback(ipython_client, file, monkeypatch):
-    monkeypatch.setattr(ipython, "_EXPRESSION", "1 / 0")
+    # Once there: what it has started by then is ended as well
+    monkeypatch.setattr(ipython, "_EXPRESSION", f"({ipython._EXPRESSION}) and 1 / 0")
 
     with pytest.raises(StartError, match=r"ZeroDivisionError: division by zero\n(?s:.*)Traceback"):
         launchers.IPyParallel(ipython_client).start(file)

@@ -42,7 +42,6 @@ _END_S = 10.0
 _NAMED_MAX = 8
 #: With what functions are pickled here, so that they are unpickled there.
 _PYTHON = list(sys.version_info[:2])
-_GONE = "it has ended"
 #: Colours, which IPython writes into tracebacks.
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -54,9 +53,10 @@ class _Started:
     engine: int
     token: str
     host: str = ""
-    #: Whether the controller has welcomed it; how it ended, None if it has not.
+    #: The controller has welcomed it.
     is_up: bool = False
-    code: int | None = None
+    #: Nothing of it runs any more.
+    is_over: bool = False
     #: What is wrong with it, or with its IPython engine.
     problem: str = ""
     #: Its IPython engine has not answered the last question.
@@ -67,11 +67,16 @@ class _Started:
         self.is_silent = False
         self.host = answer["host"]
         self.problem = answer.get("problem", "")
-        self.is_up, self.code = answer.get("is_up", False), answer.get("code")
-        if self.code:
-            how = f"by signal {-self.code}" if self.code < 0 else f"with status {self.code}"
+        self.is_up, code = answer.get("is_up", False), answer.get("code")
+        self.is_over = code is not None or bool(self.problem)
+        if code:
+            how = f"by signal {-code}" if code < 0 else f"with status {code}"
             said = answer.get("said")
             self.problem = f"the nanny ended {how}" + (f": {said}" if said else "")
+
+    def lose(self) -> None:
+        """Its IPython engine has ended, and it ends with that."""
+        self.is_over, self.is_silent, self.problem = True, False, "it has ended"
 
 
 class IPyParallel(Launcher):
@@ -195,7 +200,7 @@ class IPyParallel(Launcher):
             try:
                 result = client[nanny.engine].apply_async(eval, _EXPRESSION, names)
             except IndexError:
-                nanny.problem = _GONE
+                nanny.lose()
             except RuntimeError as error:
                 raise StartError(f"the IPython cluster can't be asked: {error}") from error
             else:
@@ -207,8 +212,9 @@ class IPyParallel(Launcher):
             try:
                 nanny.learn(json.loads(result.get()))
             except Exception as error:  # whatever is raised there: it comes as a RemoteError
-                is_there = nanny.engine in client.ids
-                nanny.problem = _words(error) if is_there else _GONE
+                nanny.is_silent, nanny.problem = False, _words(error)
+                if nanny.engine not in client.ids:
+                    nanny.lose()
 
     # --- blocks ----------------------------------------------------------------------------------
 
@@ -359,7 +365,7 @@ def _check_targets(targets: Any) -> list[int] | None:
 
 
 def _running(nannies: Iterable[_Started]) -> list[_Started]:
-    return [nanny for nanny in nannies if nanny.code is None and not nanny.problem]
+    return [nanny for nanny in nannies if not nanny.is_over]
 
 
 def _failures(nannies: Iterable[_Started]) -> str:

@@ -321,12 +321,9 @@ def engines(
             from headway.cli import blocks as launched
 
             _only(action, "start")
-            given: dict[str, object] = {
-                "nodes": nodes,
-                "walltime": walltime or lifetime,
-                "account": account,
-            }
-            given |= {"per_node": per_node or engines, "queue": queue, "drain": drain}
+            given: dict[str, object] = {"nodes": nodes, "account": account, "queue": queue}
+            given |= {"per_node": per_node or engines, "drain": drain}
+            given |= {"walltime": walltime or lifetime}
             lists = (given, resource or [], host or [], setting or [])
             which = (launcher, config, connect or cluster, blocks, detach)
             launched.run(launched.BlocksOptions(*which, *lists), json)
