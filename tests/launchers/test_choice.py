@@ -38,7 +38,7 @@ def test_a_name_that_is_none_is_met_with_a_guess():
 @pytest.mark.parametrize(
     ("name", "settings", "text"),
     [
-        ("local", {"account": "me"}, "account"),
+        ("local", {"account": "me"}, "local has no account: it has per_node, walltime"),
         ("ssh", {}, "hosts"),
         ("ssh", {"hosts": "node1"}, "give a list"),
         ("ssh", {"hosts": ["-oProxyCommand=x"]}, "is no host"),

@@ -152,7 +152,9 @@ def test_an_ipython_engine_of_another_python_is_named(ipython_client, file, monk
     monkeypatch.setattr(ipython, "_PYTHON", [3, 99])
     ids = ", ".join(map(str, ipython_client.ids))
 
-    with pytest.raises(StartError, match=rf"IPython engine {ids} on .*, and not 3\.99: functions"):
+    with pytest.raises(
+        StartError, match=rf"IPython engines? {ids} on .*, and not 3\.99:"
+    ):
         launchers.IPyParallel(ipython_client).start(file)
 
 
@@ -170,7 +172,7 @@ def test_a_busy_ipython_engine_is_named_and_what_is_behind_ends(ipython_client, 
     one = ipython_client.ids[0]
     busy = ipython_client[one].apply_async(time.sleep, 1.0)
 
-    with pytest.raises(StartError, match=rf"IPython engines {one} have not answered: are they"):
+    with pytest.raises(StartError, match=rf"no answer from IPython engine {one}: busy"):
         launchers.IPyParallel(ipython_client, targets=one, timeout=0.2).start(file)
     busy.get(timeout=60)
 

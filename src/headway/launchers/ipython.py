@@ -258,11 +258,11 @@ class IPyParallel(Launcher):
             return
         silent = [nanny.engine for nanny in nannies if nanny.is_silent]
         what = (
-            f"the IPython engines {_numbers(silent)} have not answered: are they busy?"
+            f"no answer from {_named(silent)}: busy?"
             if silent
             else "the controller has welcomed none of the nannies"
         )
-        raise StartError(f"no engine of headway came within {self._timeout_s:g} s: {what}")
+        raise StartError(f"no engine of headway came, with timeout={self._timeout_s:g}: {what}")
 
     def status(self, blocks: Iterable[Block]) -> dict[Block, BlockStatus]:
         """How each is. IPython engines that are busy don't answer: theirs are as they were."""
@@ -285,7 +285,7 @@ class IPyParallel(Launcher):
         if left:
             silent = [nanny.engine for nanny in left if nanny.is_silent]
             if silent:
-                busy = f"no answer from the IPython engines {_numbers(silent)}, which may be busy"
+                busy = f"no answer from {_named(silent)}: busy?"
                 text = f"{text}; {busy}" if text else busy
             is_up = any(nanny.is_up for nanny in left)
             return BlockStatus(BlockState.RUNNING if is_up else BlockState.PENDING, text)
@@ -319,8 +319,8 @@ class IPyParallel(Launcher):
         silent = [nanny.engine for nanny in _running(nannies) if nanny.is_silent]
         if silent:
             warnings.warn(
-                f"the IPython engines {_numbers(silent)} are busy: what headway has started there "
-                "ends when they come to it, if it has not with its cluster",
+                f"no answer from {_named(silent)}: busy? What headway has started there ends when "
+                "that is over, if it has not with its cluster",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -375,7 +375,7 @@ def _failures(nannies: Iterable[_Started]) -> str:
         if nanny.problem:
             found.setdefault((nanny.host, nanny.problem), []).append(nanny.engine)
     return "; ".join(
-        f"IPython engine {_numbers(engines)}{f' on {host}' if host else ''}: {problem}"
+        f"{_named(engines)}{f' on {host}' if host else ''}: {problem}"
         for (host, problem), engines in found.items()
     )
 
@@ -384,6 +384,10 @@ def _words(error: Exception) -> str:
     """What was raised in an IPython engine, with the traceback of there."""
     trace = _ESCAPES.sub("", getattr(error, "traceback", None) or "")
     return f"{error}\n{trace}" if trace else str(error)
+
+
+def _named(engines: Sequence[int]) -> str:
+    return f"IPython engine{'s' if len(engines) > 1 else ''} {_numbers(engines)}"
 
 
 def _numbers(engines: Iterable[int]) -> str:
