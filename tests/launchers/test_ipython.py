@@ -152,9 +152,7 @@ def test_an_ipython_engine_of_another_python_is_named(ipython_client, file, monk
     monkeypatch.setattr(ipython, "_PYTHON", [3, 99])
     ids = ", ".join(map(str, ipython_client.ids))
 
-    with pytest.raises(
-        StartError, match=rf"IPython engines? {ids} on .*, and not 3\.99:"
-    ):
+    with pytest.raises(StartError, match=rf"IPython engines? {ids} on .*, and not 3\.99:"):
         launchers.IPyParallel(ipython_client).start(file)
 
 
