@@ -78,7 +78,7 @@ ROOMS = {
         "client launchers tally traces values interpreter core wire config errors",
         "msgspec zmq cloudpickle opentelemetry",
     ),
-    "launchers": room("launchers interpreter logbook wire errors", "parsl"),
+    "launchers": room("launchers interpreter logbook wire errors", "parsl ipyparallel"),
     "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",

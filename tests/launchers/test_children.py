@@ -33,6 +33,12 @@ def test_a_client_has_engines_of_a_launcher_as_long_as_it_lives():
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+def test_one_rank_of_many_has_its_own_engines(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "1")
+    with headway.Client(launcher=launchers.Local(per_node=1), output=False) as client:
+        assert client.submit(abs, -3).result(60) == 3
+
+
 def test_a_block_is_cancelled_alone_and_a_failed_one_says_why(tmp_path):
     with served(tmp_path) as file, headway.Client(file, output=False) as client:
         launcher = launchers.Local(per_node=1)

@@ -38,10 +38,14 @@ def test_a_name_that_is_none_is_met_with_a_guess():
 @pytest.mark.parametrize(
     ("name", "settings", "text"),
     [
-        ("local", {"account": "me"}, "account"),
+        ("local", {"account": "me"}, "local has no account: it has per_node, walltime"),
         ("ssh", {}, "hosts"),
         ("ssh", {"hosts": "node1"}, "give a list"),
         ("ssh", {"hosts": ["-oProxyCommand=x"]}, "is no host"),
+        ("ipyparallel", {"targets": "0, one"}, "expected ids of IPython engines"),
+        ("ipyparallel", {"cluster": "a.json", "profile": "b"}, "leave out profile"),
+        ("ipyparallel", {"cluster": 1}, "neither a Client nor a Cluster"),
+        ("ipyparallel", {"per_engine": 0}, "expected 1 to"),
         ("slurm", {"walltime": "long"}, "walltime='long' is no duration"),
         ("slurm", {"nodes": 0}, "nodes=0"),
         ("sge", {"account": "me"}, "sge has no account='me'"),

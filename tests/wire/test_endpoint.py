@@ -3,6 +3,7 @@ and whoever is not let in, or finds nobody there, learns it at once."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from headway.config import WireConfig
 from headway.errors import ConnectionLost, StartError
 from headway.wire import connection, endpoint
 from headway.wire.endpoint import ConnectionInfo
+from tests import relay
 
 WIRE = WireConfig()
 DEADLINE_S = 20.0
@@ -284,6 +286,36 @@ def test_a_peer_without_keys_gets_nothing_and_learns_that(network):
     assert wait_failure(monitor)
     assert_talks(router, network.connect(info), b"peer")
     assert not router.poll(0)
+
+
+def test_a_handshake_that_was_recorded_and_is_said_again_gets_nothing(network):
+    # Given a peer that was let in, and somebody who has recorded all that it said
+    network.authenticate()
+    router, info = network.bind()
+    with relay.Relay(info.address) as recorder:
+        dealer = network.connect(dataclasses.replace(info, address=recorder.address))
+        assert_talks(router, dealer, b"peer")
+        said = recorder.connections[0].head
+        # When that is said again, beginning with another connection's
+        heard = _heard_after(info.address, said)
+        # Then the connection is closed without having been let in, and nobody notices
+        assert b"READY" not in heard
+        assert len(heard) < len(said)
+        assert b"peer" not in said, "the identity is readable: this is not encrypted"
+        assert not router.poll(0)
+        assert_talks(router, dealer, b"peer")
+
+
+def _heard_after(address: str, said: bytes) -> bytes:
+    """All that comes on a connection of its own, on which that was said, until it is closed."""
+    host, _, port = address.removeprefix("tcp://").partition(":")
+    heard = b""
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as end:
+        end.sendall(said)
+        with contextlib.suppress(ConnectionResetError):  # some of what was said is not read
+            while data := end.recv(4096):
+                heard += data
+    return heard
 
 
 def test_without_an_authenticator_nobody_is_let_in(network):

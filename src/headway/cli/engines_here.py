@@ -54,7 +54,8 @@ def run(options: EnginesOptions) -> None:
         HeadwayError: the cluster can't be reached, refuses us, or was away for too long.
         ValueError: an option is wrong.
     """
-    count = engines_here(options.engines, os.environ)
+    # Whoever holds our lifeline wants us, also where that one is a rank itself.
+    count = engines_here(options.engines, {} if options.lifeline else os.environ)
     if count is None:
         say("another process on this host starts the engines: this one has nothing to do")
         return

@@ -110,7 +110,7 @@ def check(where: str | None, engines_min: int, timeout_s: float, as_json: bool) 
         show.say_json({"status": "ok" if is_ok else "too few engines", "engines": count})
     else:
         few = "" if is_ok else f", fewer than {engines_min}"
-        show.say(f"the controller answers; {_plural(count, 'engine')}{few}")
+        show.say(f"the controller answers; {plural(count, 'engine')}{few}")
     return EXIT_OK if is_ok else EXIT_FAILED
 
 

@@ -8,8 +8,9 @@ A launcher starts *blocks*: one job of a batch system, one SSH session, one proc
 of a block has one nanny with its engines, which connect by themselves; what happens then is the
 scheduler's business. A block that ends, for whatever reason, is engines that left.
 
-`Local` and `SSH` need nothing; the others are the providers of Parsl (`headway[hpc]`), which is
-imported when the first block is started. The names here are imported when they are first used.
+`Local` and `SSH` need nothing. `IPyParallel` starts them beside those of an IPython cluster
+(`headway[ipyparallel]`); the others are the providers of Parsl (`headway[hpc]`). Either is imported
+when the first block is started. The names here are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Slurm,
     )
     from headway.launchers.choice import from_file, make
+    from headway.launchers.ipython import IPyParallel
     from headway.launchers.local import Local
     from headway.launchers.ssh import SSH
 
@@ -46,6 +48,7 @@ __all__ = [
     "BlockStatus",
     "GoogleCloud",
     "HTCondor",
+    "IPyParallel",
     "Kubernetes",
     "Launcher",
     "Local",
@@ -59,6 +62,7 @@ _BASE, _CHOICE = ("Block", "BlockState", "BlockStatus", "Launcher"), ("from_file
 _HOMES = {
     **dict.fromkeys(_BASE, "base"),
     **dict.fromkeys(_CHOICE, "choice"),
+    "IPyParallel": "ipython",
     "Local": "local",
     "SSH": "ssh",
 }

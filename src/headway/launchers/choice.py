@@ -14,6 +14,7 @@ What this file must not know: what any launcher does.
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import tomllib
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from typing import Any
 
 from headway.launchers import batch
 from headway.launchers.base import Launcher
+from headway.launchers.ipython import IPyParallel
 from headway.launchers.local import Local
 from headway.launchers.ssh import SSH
 
@@ -31,6 +33,7 @@ LAUNCHERS: dict[str, type[Launcher]] = {
     for kind in (
         Local,
         SSH,
+        IPyParallel,
         batch.Slurm,
         batch.PBS,
         batch.LSF,
@@ -54,9 +57,15 @@ def make(name: str, settings: Mapping[str, Any]) -> Launcher:
         near = difflib.get_close_matches(name, LAUNCHERS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{name!r} is no launcher: there are {', '.join(LAUNCHERS)}{hint}")
+    has = inspect.signature(kind).parameters
+    unknown = [setting for setting in settings if setting not in has]
+    if unknown and not any(each.kind is each.VAR_KEYWORD for each in has.values()):
+        raise ValueError(
+            f"the launcher {name} has no {', '.join(unknown)}: it has {', '.join(has)}"
+        )
     try:
         return kind(**settings)
-    except TypeError as error:  # of Python's own words: which setting, and of which launcher
+    except TypeError as error:  # one is missing, in Python's own words; or of another type
         raise ValueError(f"the launcher {name}: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -160,8 +161,8 @@ LauncherName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Start them by: local, ssh, slurm, pbs, lsf, sge, htcondor, kubernetes, aws, "
-        "googlecloud.",
+        help="Start them by: local, ssh, ipyparallel, slurm, pbs, lsf, sge, htcondor, kubernetes, "
+        "aws, googlecloud.",
     ),
 ]
 LauncherFile = Annotated[
@@ -233,8 +234,8 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        more = (limit or [], adaptive, traced_max, log_format)
-        options = StartOptions(*cluster, *durable, *limits, *more)
+        asked = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, traced_max)
+        options = replace(asked, log_format=log_format)
         if not daemon:
             run(options, Console(highlight=False))
             return
@@ -355,6 +356,7 @@ def engines(
         headway engines --connect connection.json -n 8 --lifetime 1h
         headway engines --launcher slurm --nodes 2 --per-node 8 --walltime 1h --account physics
         headway engines --launcher ssh --host node1 --host node2
+        headway engines --launcher ipyparallel --set profile=mycluster
     """
     with ends_in_words(_GOES_ON, EXIT_USAGE):
         if launcher is not None or config is not None:
@@ -362,8 +364,8 @@ def engines(
 
             _only(action, "start")
             given: dict[str, object] = {"nodes": nodes, "account": account, "queue": queue}
-            given |= {"per_node": per_node or engines, "walltime": walltime or lifetime}
-            given["drain"] = drain
+            given |= {"per_node": per_node or engines, "drain": drain}
+            given |= {"walltime": walltime or lifetime}
             lists = (given, resource or [], host or [], setting or [])
             which = (launcher, config, connect or cluster, blocks, detach)
             launched.run(launched.BlocksOptions(*which, *lists), json)
