@@ -58,6 +58,8 @@ ROOMS = {
     "collector": room(""),
     "interpreter": room(""),
     "current": room(""),
+    "referred": room("", "cloudpickle"),
+    "memo": room("memo referred errors", forbidden=PICKLES),
     "processes": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
@@ -71,11 +73,12 @@ ROOMS = {
     ),
     "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
     "client": room(
-        "client launchers tally values interpreter core wire config errors",
-        "msgspec zmq cloudpickle",
+        "client referred launchers tally values interpreter core wire config errors", "msgspec zmq"
     ),
     "launchers": room("launchers interpreter wire errors", "parsl"),
-    "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
+    "doors": room(
+        "client referred doors current core wire errors config", "joblib networkx msgspec"
+    ),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",
         "ipyparallel jupyter_client tornado traitlets zmq msgspec",

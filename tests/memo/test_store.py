@@ -1,0 +1,71 @@
+"""Promise: what is kept is given back whole or not at all, and no more than the bound is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from headway.errors import HeadwayError
+from headway.memo.store import Store
+
+LARGE = bytes(range(256)) * 1_000
+
+WRITER = """
+import sys
+from pathlib import Path
+from headway.memo.store import Store
+store = Store(Path(sys.argv[1]))
+for i in range(40):
+    value = bytes([i]) * (100_000 if i % 4 == 0 else 10)
+    store.put(b"%d" % i, value)
+    assert store.get(b"%d" % i) == value
+"""
+
+
+@pytest.mark.parametrize("value", [b"", b"small", LARGE])
+def test_a_value_is_there_for_the_next_process(tmp_path, value):
+    first = Store(tmp_path)
+    assert first.get(b"k") is None
+    assert first.put(b"k", b"before")
+    assert first.put(b"k", value)
+    first.close()
+    again = Store(tmp_path)
+    assert again.get(b"k") == value
+    again.close()
+
+
+def test_a_torn_file_or_one_that_is_gone_is_a_miss(tmp_path):
+    store = Store(tmp_path)
+    for tear in (lambda file: file.write_bytes(LARGE[:-1]), lambda file: file.unlink()):
+        store.put(b"k", LARGE)
+        (file,) = (tmp_path / "values").iterdir()
+        tear(file)
+        assert store.get(b"k") is None
+        file.unlink(missing_ok=True)
+    store.close()
+
+
+def test_beyond_the_bound_the_least_recently_used_goes_with_its_file(tmp_path):
+    store = Store(tmp_path, bytes_max=3 * len(LARGE))
+    for key in (b"a", b"b", b"c"):
+        store.put(key, LARGE)
+    store.get(b"a")
+    store.put(b"d", LARGE)
+    assert [key for key in (b"a", b"b", b"c", b"d") if store.get(key)] == [b"a", b"c", b"d"]
+    assert len(list((tmp_path / "values").iterdir())) == 3
+    assert not store.put(b"e", LARGE * 4)
+    store.close()
+
+
+def test_processes_share_a_folder(tmp_path):
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)]) for _ in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert len(list((tmp_path / "values").iterdir())) == 10
+
+
+def test_a_damaged_index_is_said(tmp_path):
+    (tmp_path / "index.db").write_bytes(b"garbage" * 1_000)
+    with pytest.raises(HeadwayError, match="delete it"):
+        Store(tmp_path)
