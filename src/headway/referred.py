@@ -7,6 +7,8 @@ What this file must not know: what is done with what is found.
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 import types
 from typing import Any
@@ -21,6 +23,9 @@ CLASS_FURNITURE = (
     types.MethodDescriptorType,
 )
 CLASS_NAMES_IGNORED = frozenset({"__dict__", "__weakref__", "__module__", "__doc__"})
+
+#: Instructions that look among the globals; LOAD_NAME does in the body of a class.
+_LOOKUPS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
 
 MISSING = object()
 
@@ -59,10 +64,15 @@ def is_by_reference(thing: Any) -> bool:
     return found is thing
 
 
-def names_in(code: types.CodeType) -> set[str]:
-    """The names that `code`, and the code inside it, may look up among the globals."""
-    names = set(code.co_names)
+@functools.lru_cache(maxsize=4_096)
+def names_in(code: types.CodeType) -> frozenset[str]:
+    """The names that `code`, and the code inside it, may look up among the globals.
+
+    Not `co_names`, which has those of attributes, too: a function that was pickled has no other
+    globals than these where it is loaded.
+    """
+    names = {each.argval for each in dis.get_instructions(code) if each.opname in _LOOKUPS}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= names_in(constant)
-    return names
+    return frozenset(names)

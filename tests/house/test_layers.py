@@ -73,7 +73,7 @@ ROOMS = {
     ),
     "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
     "client": room(
-        "client referred launchers tally values interpreter core wire config errors", "msgspec zmq"
+        "client referred memo launchers tally values interpreter core wire config errors", "msgspec zmq"
     ),
     "launchers": room("launchers interpreter wire errors", "parsl"),
     "doors": room(
@@ -94,7 +94,7 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client dashboard doors flows tally sim controller engine wire core collector config "
+        "cli client dashboard doors flows memo tally sim controller engine wire core collector config "
         "errors processes launchers",
         "typer rich msgspec",
     ),

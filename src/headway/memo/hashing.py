@@ -14,7 +14,6 @@ What this file must not know: tasks, clients, where results are kept.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import platform
 import sys
 import sysconfig
@@ -75,8 +74,12 @@ def _digest(tag: str, parts: Iterable[bytes]) -> bytes:
 
 
 @functools.cache
-def _distributions() -> Any:
-    return importlib.metadata.packages_distributions()
+def _version_of(package: str) -> str:
+    """The distributions that have a package, with their versions; "" if none has."""
+    import importlib.metadata  # takes longer to import than all else here
+
+    found = sorted(set(importlib.metadata.packages_distributions().get(package, ())))
+    return " ".join(f"{name} {importlib.metadata.version(name)}" for name in found)
 
 
 @functools.cache
@@ -88,8 +91,9 @@ def _of_module(name: str) -> bytes:
         return f"{name} {platform.python_version()}".encode()
     paths = sysconfig.get_paths()
     if any(Path(file).is_relative_to(paths[kind]) for kind in ("purelib", "platlib")):
-        for found in _distributions().get(name.partition(".")[0], ()):
-            return f"{name} {found} {importlib.metadata.version(found)}".encode()
+        version = _version_of(name.partition(".")[0])
+        if version:
+            return f"{name} {version}".encode()
     elif Path(file).is_relative_to(paths["stdlib"]):
         return f"{name} {platform.python_version()}".encode()
     return _digest(name, [Path(file).read_bytes()])

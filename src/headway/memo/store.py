@@ -10,22 +10,25 @@ What this file must not know: how keys are made, and what is in a value.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
-import sqlite3
 import threading
 import time
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
-from headway.errors import HeadwayError
+from headway.memo.database import default_folder, open_database
+
+Buffer = bytes | bytearray | memoryview
 
 #: Of all that is kept, in bytes.
 BYTES_MAX = 4 << 30
 #: A value above this is a file.
 _INLINE_BYTES_MAX = 64 * 1024
-#: So long another process may keep the index locked.
-_BUSY_S = 30.0
 #: A file that is so old and has no row was left by a process that died.
 _ORPHAN_S = 3_600.0
 _VERSION = 1
@@ -33,7 +36,7 @@ _VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     key BLOB PRIMARY KEY, bytes INTEGER NOT NULL, used_at REAL NOT NULL,
-    checksum BLOB NOT NULL, value BLOB, file TEXT);
+    checksum BLOB NOT NULL, value BLOB, file TEXT, made_at REAL NOT NULL, run TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS by_use ON entries (used_at);
 CREATE TABLE IF NOT EXISTS total (bytes INTEGER NOT NULL);
 INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT * FROM total);
@@ -44,14 +47,35 @@ CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON entries
 """
 
 
-def default_folder() -> Path:
-    """`headway/memo` in XDG_CACHE_HOME, or else in ~/.cache."""
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "headway" / "memo"
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value to be kept: pieces that stand one after the other; and the run that it is of, or
+    ""."""
+
+    key: bytes
+    pieces: Sequence[Buffer]
+    run: str = ""
+
+    @property
+    def size(self) -> int:
+        """Of all pieces, in bytes."""
+        return sum(memoryview(piece).nbytes for piece in self.pieces)
 
 
-def _checksum(value: bytes) -> bytes:
-    return blake2b(value, digest_size=16).digest()
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value that was kept. A large one is a view of its file, which may be gone by now."""
+
+    value: bytes | memoryview
+    made_at: float
+    run: str
+
+
+def _checksum(pieces: Sequence[Buffer]) -> bytes:
+    made = blake2b(digest_size=16)
+    for piece in pieces:
+        made.update(piece)
+    return made.digest()
 
 
 class Store:
@@ -65,39 +89,14 @@ class Store:
         self.folder = folder or default_folder()
         self._bytes_max = bytes_max
         self._values = self.folder / "values"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._db = open_database(self.folder, "index.db", _VERSION, _SCHEMA)
         try:
-            self._values.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.folder.stat()
-            if found.st_uid != os.getuid() or found.st_mode & 0o002:
-                raise HeadwayError(
-                    f"the memo folder {self.folder} is another user's, or all may write to it: "
-                    "who can write there could have this program run anything"
-                )
-            self._db = sqlite3.connect(
-                self.folder / "index.db",
-                timeout=_BUSY_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
-        except (OSError, sqlite3.Error) as error:
-            raise HeadwayError(
-                f"the memo folder {self.folder} can't be used: {error}. If it is damaged, delete it"
-            ) from error
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise HeadwayError(f"the memo folder {self.folder} is of version {version}: delete it")
-        self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {_VERSION};COMMIT;")
-        self._sweep()
+            self._values.mkdir(mode=0o700, exist_ok=True)
+            self._sweep()
+        except BaseException:
+            self._db.close()
+            raise
 
     def _sweep(self) -> None:
         """Delete what processes that died have left."""
@@ -113,29 +112,30 @@ class Store:
         with self._lock:
             self._db.close()
 
-    def get(self, key: bytes) -> bytes | None:
-        """The value under `key`; None if there is none that is whole."""
+    def get(self, key: bytes) -> Found | None:
+        """The value under `key`; None if there is none that is whole.
+
+        Raises:
+            OSError, sqlite3.Error: the folder can't be read.
+        """
         with self._lock:
             row = self._db.execute(
-                "SELECT checksum, value, file FROM entries WHERE key = ?", (key,)
+                "SELECT checksum, value, file, made_at, run FROM entries WHERE key = ?", (key,)
             ).fetchone()
         if row is None:
             return None
-        checksum, value, file = row
+        checksum, value, file, made_at, run = row
         if file is not None:
-            try:
-                value = (self._values / file).read_bytes()
-            except FileNotFoundError:
-                value = None
+            value = _map(self._values / file)
         with self._lock:
-            if value is None or _checksum(value) != checksum:
+            if value is None or _checksum([value]) != checksum:
                 self._db.execute(
                     "DELETE FROM entries WHERE key = ? AND file IS ? AND checksum = ?",
                     (key, file, checksum),
                 )
                 return None
             self._db.execute("UPDATE entries SET used_at = ? WHERE key = ?", (time.time(), key))
-        return bytes(value)
+        return Found(value, made_at, run)
 
     def put(self, key: bytes, value: bytes) -> bool:
         """Keep `value` under `key`; returns False where it is larger than all that may be kept.
@@ -143,35 +143,55 @@ class Store:
         Raises:
             OSError, sqlite3.Error: it could not be written; nothing is kept of it.
         """
-        if len(value) > self._bytes_max:
-            return False
-        file = None if len(value) <= _INLINE_BYTES_MAX else f"{key.hex()}-{uuid.uuid4().hex}"
-        if file is not None:
-            self._write(file, value)
-        row = (key, len(value), time.time(), _checksum(value), value if file is None else None)
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                gone = self._db.execute(
-                    "DELETE FROM entries WHERE key = ? RETURNING file", (key,)
-                ).fetchall()
-                self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (*row, file))
-                gone += self._evict()
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                if file is not None:
-                    (self._values / file).unlink(missing_ok=True)
-                raise
-        for (name,) in gone:
-            if name is not None:
-                (self._values / name).unlink(missing_ok=True)
-        return True
+        return self.put_all([Entry(key, [value])]) == 1
 
-    def _write(self, file: str, value: bytes) -> None:
+    def put_all(self, entries: Sequence[Entry]) -> int:
+        """Keep these, all at once; returns how many. Those that are larger than all that may be
+        kept are not.
+
+        Raises:
+            OSError, sqlite3.Error: they could not be written; nothing is kept of any.
+        """
+        fitting = {entry.key: entry for entry in entries if entry.size <= self._bytes_max}
+        files: dict[bytes, str] = {}
+        gone: list[tuple[str | None]] = []
+        try:
+            for entry in fitting.values():
+                if entry.size > _INLINE_BYTES_MAX:
+                    files[entry.key] = f"{entry.key.hex()}-{uuid.uuid4().hex}"
+                    self._write(files[entry.key], entry.pieces)
+            rows = [_row(entry, files.get(entry.key)) for entry in fitting.values()]
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    for row in rows:
+                        gone += self._db.execute(
+                            "DELETE FROM entries WHERE key = ? RETURNING file", (row[0],)
+                        ).fetchall()
+                    self._db.executemany(
+                        "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+                    )
+                    gone += self._evict()
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:  # a full disk has rolled it back already
+                        self._db.execute("ROLLBACK")
+                    raise
+        except BaseException:
+            self._unlink(list(files.values()))
+            raise
+        self._unlink([name for (name,) in gone if name is not None])
+        return len(fitting)
+
+    def _unlink(self, names: Sequence[str]) -> None:
+        for name in names:
+            (self._values / name).unlink(missing_ok=True)
+
+    def _write(self, file: str, pieces: Sequence[Buffer]) -> None:
         temporary = self._values / f"{file}.part"
         try:
-            temporary.write_bytes(value)
+            with open(temporary, "wb") as out:
+                out.writelines(pieces)
             temporary.rename(self._values / file)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -186,3 +206,37 @@ class Store:
                 " RETURNING file"
             ).fetchall()
         return gone
+
+    def totals(self) -> tuple[int, int]:
+        """How many values are kept, and their bytes."""
+        with self._lock:
+            (count,) = self._db.execute("SELECT COUNT(*) FROM entries").fetchone()
+            (size,) = self._db.execute("SELECT bytes FROM total").fetchone()
+        return count, size
+
+    def clear(self) -> None:
+        """Delete all values, and give their room back.
+
+        Raises:
+            OSError, sqlite3.Error: it can't be done, or others use it for too long.
+        """
+        with self._lock:
+            gone = self._db.execute("DELETE FROM entries RETURNING file").fetchall()
+            self._db.execute("VACUUM")
+        self._unlink([name for (name,) in gone if name is not None])
+
+
+def _row(entry: Entry, file: str | None) -> tuple[Any, ...]:
+    now = time.time()
+    value = b"".join(entry.pieces) if file is None else None
+    checksum = _checksum(entry.pieces)
+    return entry.key, entry.size, now, checksum, value, file, now, entry.run
+
+
+def _map(path: Path) -> memoryview | None:
+    """The file at `path`, mapped: what is deleted later stays readable. None if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (FileNotFoundError, ValueError):  # ValueError: it is empty, so it was torn
+        return None
