@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/index.md", "docs/guide.md", "docs/howto-progress.md", "docs/doors.md")
+PAGES = ("README.md", "docs/index.md", "docs/guide.md", "docs/howto-progress.md", "docs/doors.md", "docs/memo.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [
     pytest.param(block, id=f"{page}-{number}")
@@ -33,8 +34,9 @@ def run(example: str, directory: Path) -> str:
     path = directory / "example.py"
     path.write_text(example, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, timeout=100, cwd=directory
-    )
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=100, cwd=directory,
+        env={**os.environ, "XDG_CACHE_HOME": str(directory)},  # where results are kept
+    )  # fmt: skip
     said = PROGRESS.sub("", done.stderr)
     assert (done.returncode, said) == (0, ""), done.stdout + done.stderr
     return done.stdout

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from headway.errors import HeadwayError
-from headway.memo.store import Store
+from headway.memo.store import Entry, Store
 
 LARGE = bytes(range(256)) * 1_000
 
@@ -20,7 +20,7 @@ store = Store(Path(sys.argv[1]))
 for i in range(40):
     value = bytes([i]) * (100_000 if i % 4 == 0 else 10)
     store.put(b"%d" % i, value)
-    assert store.get(b"%d" % i) == value
+    assert store.get(b"%d" % i).value == value
 """
 
 
@@ -32,7 +32,10 @@ def test_a_value_is_there_for_the_next_process(tmp_path, value):
     assert first.put(b"k", value)
     first.close()
     again = Store(tmp_path)
-    assert again.get(b"k") == value
+    assert again.get(b"k").value == value
+    assert again.totals() == (1, len(value))
+    again.clear()
+    assert again.get(b"k") is None and again.totals() == (0, 0)
     again.close()
 
 
@@ -68,4 +71,36 @@ def test_processes_share_a_folder(tmp_path):
 def test_a_damaged_index_is_said(tmp_path):
     (tmp_path / "index.db").write_bytes(b"garbage" * 1_000)
     with pytest.raises(HeadwayError, match="delete it"):
+        Store(tmp_path)
+
+
+def test_several_are_kept_at_once_or_none(tmp_path, monkeypatch):
+    store = Store(tmp_path, bytes_max=2 * len(LARGE))
+    pieces = [LARGE, b"", memoryview(LARGE)[:10]]
+    assert store.put_all([Entry(b"a", pieces, "night"), Entry(b"b", [LARGE] * 3)]) == 1
+    found = store.get(b"a")
+    assert (found.value, found.run, store.get(b"b")) == (LARGE + LARGE[:10], "night", None)
+
+    monkeypatch.setattr(store, "_evict", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.put_all([Entry(b"c", [b"small"]), Entry(b"d", [LARGE])])
+    assert store.get(b"c") is None and store.get(b"d") is None
+    assert len(list((tmp_path / "values").iterdir())) == 1
+    assert store.totals() == (1, len(LARGE) + 10)
+    store.close()
+
+
+def test_a_large_value_outlives_its_file(tmp_path):
+    store = Store(tmp_path)
+    store.put(b"k", LARGE)
+    found = store.get(b"k")
+    store.clear()
+    assert not list((tmp_path / "values").iterdir())
+    assert found.value == LARGE
+    store.close()
+
+
+def test_a_folder_that_all_may_write_to_is_refused(tmp_path):
+    tmp_path.chmod(0o777)
+    with pytest.raises(HeadwayError, match="all may write to it"):
         Store(tmp_path)

@@ -29,7 +29,7 @@ from headway.client.session import Function
 from headway.core.events import StoredValue
 from headway.core.states import TaskState
 from headway.errors import HeadwayError, ValueLost
-from headway.memo.hashing import Unhashable, key_of
+from headway.memo.hashing import Unhashable, code_of, key_of
 from headway.memo.runs import Runs
 from headway.memo.store import BYTES_MAX, Store
 from headway.wire import messages as m
@@ -38,6 +38,10 @@ from headway.wire import payload
 if TYPE_CHECKING:
     from headway.client.client import Client
     from headway.client.view import View
+
+
+#: Functions of which the part of the key is remembered.
+_CODES_MAX = 4_096
 
 
 def _key_of_future(value: Any) -> bytes | None:
@@ -68,6 +72,7 @@ class Memo:
         self._lock = threading.RLock()
         self._writer = Writer(link.reader.read)
         self._runs: dict[str, Run] = {}
+        self._codes: dict[bytes, bytes] = {}
 
     def submit(
         self,
@@ -96,7 +101,7 @@ class Memo:
     ) -> Future[Any]:
         """`number`: that of a call that was noted before."""
         name = view.label or payload.name_of(fn)
-        key = key_of(fn, args, kwargs, _key_of_future)
+        key = key_of(fn, args, kwargs, _key_of_future, self._code_of(function, fn))
         hit = self._find(client, key, name, view)
         if hit is not None and run is None:
             return hit
@@ -116,6 +121,15 @@ class Memo:
                 self._writer.wait_for_room()
             client._send(future, function, data, refs, view)
         return future
+
+    def _code_of(self, function: Function, fn: Callable[..., Any]) -> bytes:
+        """The function's part of the key. What has the same pickle has the same one here."""
+        known = self._codes.get(function.digest)
+        if known is None:
+            known = self._codes[function.digest] = code_of(fn)
+            while len(self._codes) > _CODES_MAX:
+                self._codes.pop(next(iter(self._codes)), None)
+        return known
 
     # --- what is kept ---------------------------------------------------------------------------
 

@@ -2,8 +2,7 @@
 
 - A function or class that goes by value: its code, constants, defaults, closure, and the globals
   that it names, through whatever they refer to.
-- One that goes by reference: its name, and the version of the distribution that has its module;
-  where no distribution has it (a file beside the program), the hash of the module's file.
+- One that goes by reference: its name, and what its module counts: see modules.py.
 - Dicts and sets without their order, numpy's arrays by their bytes, other objects by what their
   `__reduce_ex__` gives.
 
@@ -15,16 +14,14 @@ from __future__ import annotations
 
 import functools
 import platform
-import sys
-import sysconfig
 import types
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from headway import referred
 from headway.errors import SerializationError
+from headway.memo.modules import of_module
 
 #: Of a value of exactly these types the repr says all.
 _ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None), type(Ellipsis), range})
@@ -39,30 +36,49 @@ class Unhashable(Exception):
 
 
 def key_of(
-    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], stand_in: Callable[[Any], bytes | None]
+    fn: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    stand_in: Callable[[Any], bytes | None],
+    code: bytes | None = None,
 ) -> bytes:
     """The key of `fn(*args, **kwargs)`.
 
     Parameters:
         stand_in: gives the hash of what stands for a value to come, None for all else.
+        code: the `code_of` the function, where that is known.
 
     Raises:
         SerializationError: something in it has no stable hash; it says what.
     """
-    name = getattr(fn, "__qualname__", type(fn).__qualname__)
-    parts = [platform.python_version().encode()]
-    named = [("the function", fn)]
-    named += [(f"argument {n}", value) for n, value in enumerate(args, start=1)]
+    name = _name_of(fn)
+    parts = [code or code_of(fn)]
+    named = [(f"argument {n}", value) for n, value in enumerate(args, start=1)]
     named += [(f"argument {word!r}", kwargs[word]) for word in sorted(kwargs)]
     for what, value in named:
-        try:
-            parts += [what.encode(), _Hasher(stand_in).of(value)]
-        except (Unhashable, RecursionError) as error:
-            of_function = "" if value is fn else " of"
-            raise SerializationError(
-                f"{what}{of_function} {name} can't be memoised: {error}"
-            ) from error
+        parts += [what.encode(), _hashed(f"{what} of {name}", value, stand_in)]
     return _digest("call", parts)
+
+
+def code_of(fn: Any) -> bytes:
+    """The part of a key that is the function's, whatever the arguments.
+
+    Raises:
+        SerializationError: something in it has no stable hash; it says what.
+    """
+    of_fn = _hashed(f"the function {_name_of(fn)}", fn, lambda _: None)
+    return _digest("code", [platform.python_version().encode(), of_fn])
+
+
+def _name_of(fn: Any) -> str:
+    return str(getattr(fn, "__qualname__", type(fn).__qualname__))
+
+
+def _hashed(what: str, value: Any, stand_in: Callable[[Any], bytes | None]) -> bytes:
+    try:
+        return _Hasher(stand_in).of(value)
+    except (Unhashable, RecursionError) as error:
+        raise SerializationError(f"{what} can't be memoised: {error}") from error
 
 
 def _digest(tag: str, parts: Iterable[bytes]) -> bytes:
@@ -71,32 +87,6 @@ def _digest(tag: str, parts: Iterable[bytes]) -> bytes:
         found.update(len(part).to_bytes(8, "little"))
         found.update(part)
     return found.digest()
-
-
-@functools.cache
-def _version_of(package: str) -> str:
-    """The distributions that have a package, with their versions; "" if none has."""
-    import importlib.metadata  # takes longer to import than all else here
-
-    found = sorted(set(importlib.metadata.packages_distributions().get(package, ())))
-    return " ".join(f"{name} {importlib.metadata.version(name)}" for name in found)
-
-
-@functools.cache
-def _of_module(name: str) -> bytes:
-    """The version of an installed module, or the hash of its file, as it was first looked at."""
-    module = sys.modules.get(name)
-    file = getattr(module, "__file__", None)
-    if file is None or not Path(file).is_file():
-        return f"{name} {platform.python_version()}".encode()
-    paths = sysconfig.get_paths()
-    if any(Path(file).is_relative_to(paths[kind]) for kind in ("purelib", "platlib")):
-        version = _version_of(name.partition(".")[0])
-        if version:
-            return f"{name} {version}".encode()
-    elif Path(file).is_relative_to(paths["stdlib"]):
-        return f"{name} {platform.python_version()}".encode()
-    return _digest(name, [Path(file).read_bytes()])
 
 
 class _Hasher:
@@ -138,7 +128,7 @@ class _Hasher:
         if kind in (dict, types.MappingProxyType):
             return self._all("dict", value.items(), is_sorted=True)
         if isinstance(value, types.ModuleType):
-            return _digest("module", [_of_module(value.__name__)])
+            return _digest("module", [of_module(value.__name__)])
         if isinstance(value, types.FunctionType | type):
             if referred.is_by_reference(value):
                 return self._name(value.__module__, value.__qualname__)
@@ -159,7 +149,7 @@ class _Hasher:
         return self._object(value)
 
     def _name(self, module: str, name: str) -> bytes:
-        return _digest("name", [_of_module(module), name.encode()])
+        return _digest("name", [of_module(module), name.encode()])
 
     def _object(self, value: Any) -> bytes:
         try:
