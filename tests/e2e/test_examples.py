@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/index.md", "docs/guide.md", "docs/howto-progress.md", "docs/doors.md", "docs/memo.md")
+PAGES = (
+    "README.md",
+    "docs/index.md",
+    "docs/guide.md",
+    "docs/howto-progress.md",
+    "docs/doors.md",
+    "docs/memo.md",
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [
     pytest.param(block, id=f"{page}-{number}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -31,7 +29,7 @@ def total(parts):
 
 if __name__ == "__main__":
     folder = sys.argv[1]
-    with headway.Client(engines=2, memo_dir=folder + "/memo", run="night") as client:
+    with headway.Client(sys.argv[2], memo_dir=folder + "/memo", run="night") as client:
         parts = client.map(step, range(6), [folder] * 6)
         for x, part in enumerate(parts):
             heard = pathlib.Path(folder) / f"{x}.heard"
@@ -39,40 +37,32 @@ if __name__ == "__main__":
         print(client.submit(total, parts).result())
 """
 
-RESUMER = """
-import json, sys
-import headway
 
-if __name__ == "__main__":
-    with headway.Client(engines=2, memo_dir=sys.argv[1] + "/memo") as client:
-        futures = client.resume("night")
-        print(json.dumps([[f.is_hit for f in futures], futures[-1].result(60)]))
-"""
-
-
-@pytest.mark.usefixtures("nothing_left")
-def test_after_ctrl_c_resume_runs_what_had_not_ended(tmp_path: Path):
-    script, resumer = tmp_path / "script.py", tmp_path / "resumer.py"
+def test_after_ctrl_c_resume_runs_what_had_not_ended(
+    client: headway.Client, tmp_path: Path, nothing_left: str
+):
+    script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    resumer.write_text(RESUMER)
-    program = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wanted = [tmp_path / name for name in ("0.heard", "1.heard", "2.heard", "3.ran", "4.ran")]
-    wait_until(lambda: all(path.exists() for path in wanted), "the first three to have ended")
-    os.kill(program.pid, signal.SIGINT)
-    assert program.wait(60) not in (0, None)
+    command = [sys.executable, str(script), str(tmp_path), str(client.connection_file)]
+    program = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wanted = [tmp_path / f"{x}.heard" for x in range(3)]
+        stuck = [tmp_path / f"{x}.ran" for x in range(3, 6)]
+        wait_until(lambda: all(path.exists() for path in wanted), "the first three to have ended")
+        wait_until(lambda: sum(path.exists() for path in stuck) == 2, "both engines to be stuck")
+    finally:
+        program.send_signal(signal.SIGINT)
+        code = program.wait(60)
+    assert code not in (0, None)
 
     (tmp_path / "go").touch()
-    done = subprocess.run(
-        [sys.executable, str(resumer), str(tmp_path)], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [[True] * 3 + [False] * 4, 6_000_000]
+    with headway.Client(client.connection_file, memo_dir=tmp_path / "memo") as second:
+        futures = second.resume("night")
+        assert [future.is_hit for future in futures] == [True] * 3 + [False] * 4
+        assert futures[-1].result(60) == 6_000_000
     times = [len((tmp_path / f"{x}.ran").read_text()) for x in range(6)]
-    assert times[:3] == [1, 1, 1] and times[5] == 1
+    assert times[:3] == [1, 1, 1]
+    assert sum(times[3:]) == 5
 
 
 def make(size: int):

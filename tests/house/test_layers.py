@@ -73,7 +73,8 @@ ROOMS = {
     ),
     "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
     "client": room(
-        "client referred memo launchers tally values interpreter core wire config errors", "msgspec zmq"
+        "client referred memo launchers tally values interpreter core wire config errors",
+        "msgspec zmq",
     ),
     "launchers": room("launchers interpreter wire errors", "parsl"),
     "doors": room(
@@ -94,8 +95,8 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client dashboard doors flows memo tally sim controller engine wire core collector config "
-        "errors processes launchers",
+        "cli client dashboard doors flows memo referred tally sim controller engine wire core "
+        "collector config errors processes launchers",
         "typer rich msgspec",
     ),
     "dashboard": room(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 import threading
@@ -31,7 +32,7 @@ print(key_of(outer, args, {{"q": [outer]}}, lambda _: None).hex())
 
 
 def run(factor: int, seed: int) -> str:
-    env = {"PYTHONHASHSEED": str(seed)}
+    env = {**os.environ, "PYTHONHASHSEED": str(seed)}
     script = SCRIPT.format(factor=factor)
     return subprocess.run(
         [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True

@@ -45,7 +45,9 @@ def test_a_change_counts_in_whatever_is_imported_and_nowhere_else(count):
 
 
 def test_what_is_installed_or_of_python_counts_by_its_version(monkeypatch):
-    found = {name: modules._look(name) for name in ("json", "builtins", "msgspec", "headway.errors")}
+    found = {
+        name: modules._look(name) for name in ("json", "builtins", "msgspec", "headway.errors")
+    }
     assert all(counts and not imported for counts, imported in found.values())
     assert b"msgspec" in found["msgspec"][0]
     assert modules.of_module("no.such.module") == modules.of_module("no.such.module")

@@ -16,7 +16,8 @@ def test_calls_are_read_in_order_with_what_became_of_them(tmp_path, monkeypatch)
     runs.close()
 
     again = Runs(tmp_path)
-    assert again.find("a") == run and again.find("b") is None
+    assert again.find("a") == run
+    assert again.find("b") is None
     calls = list(again.calls(run))
     assert [(c.number, c.name, list(c.refs)) for c in calls] == [
         (n, f"f{n}", list(range(n))) for n in range(7)
@@ -27,7 +28,8 @@ def test_calls_are_read_in_order_with_what_became_of_them(tmp_path, monkeypatch)
     (row,) = again.listing()
     assert (row["run"], row["bytes"], row["tasks"]) == ("a", 9, {"open": 6, "failed": 1})
     again.clear()
-    assert again.listing() == [] and list(again.calls(run)) == []
+    assert again.listing() == []
+    assert list(again.calls(run)) == []
     again.close()
 
 

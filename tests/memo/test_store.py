@@ -35,7 +35,8 @@ def test_a_value_is_there_for_the_next_process(tmp_path, value):
     assert again.get(b"k").value == value
     assert again.totals() == (1, len(value))
     again.clear()
-    assert again.get(b"k") is None and again.totals() == (0, 0)
+    assert again.get(b"k") is None
+    assert again.totals() == (0, 0)
     again.close()
 
 
@@ -84,7 +85,8 @@ def test_several_are_kept_at_once_or_none(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_evict", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store.put_all([Entry(b"c", [b"small"]), Entry(b"d", [LARGE])])
-    assert store.get(b"c") is None and store.get(b"d") is None
+    assert store.get(b"c") is None
+    assert store.get(b"d") is None
     assert len(list((tmp_path / "values").iterdir())) == 1
     assert store.totals() == (1, len(LARGE) + 10)
     store.close()

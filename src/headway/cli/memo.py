@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 from headway.cli import show
 from headway.errors import HeadwayError
@@ -23,7 +24,8 @@ def memo(folder: Path | None, clear: bool, as_json: bool) -> None:
         HeadwayError: it can't be read, or deleted.
     """
     folder = folder or default_folder()
-    runs, values, size = [], 0, 0
+    runs: list[dict[str, Any]] = []
+    values = size = 0
     try:
         if folder.is_dir():
             runs, values, size = _look(folder, clear)
@@ -46,7 +48,7 @@ def memo(folder: Path | None, clear: bool, as_json: bool) -> None:
         show.console().print(show.table(columns, rows))
 
 
-def _look(folder: Path, clear: bool) -> tuple[list[dict[str, object]], int, int]:
+def _look(folder: Path, clear: bool) -> tuple[list[dict[str, Any]], int, int]:
     store, runs = Store(folder), Runs(folder)
     try:
         if clear:

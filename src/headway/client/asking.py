@@ -1,4 +1,4 @@
-"""What a client can ask of its cluster, and order it: engines, limits, counts, and why things are so.
+"""What a client can ask of its cluster, and order it: engines, limits, counts, explanations.
 
 What this file must not know: tasks that are submitted, sockets.
 """

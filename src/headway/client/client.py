@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from headway import errors
-from headway.client import active, attaching, cancelling, cluster, dependency, options
+from headway.client import active, attaching, cancelling, cluster, options
 from headway.client.asking import Asks
 from headway.client.cancelling import CancelReport, Stranger, Wish
 from headway.client.chaos import Chaos, ChaosThread

@@ -30,7 +30,7 @@ from headway.core.events import StoredValue
 from headway.core.states import TaskState
 from headway.errors import HeadwayError, ValueLost
 from headway.memo.hashing import Unhashable, code_of, key_of
-from headway.memo.runs import Runs
+from headway.memo.runs import RUNS_MAX, Runs
 from headway.memo.store import BYTES_MAX, Store
 from headway.wire import messages as m
 from headway.wire import payload
@@ -191,6 +191,8 @@ class Memo:
                     except sqlite3.Error as error:
                         raise HeadwayError(f"the run {name!r} can't be noted: {error}") from error
                     found = self._runs[name] = Run(number, name, self._writer.put)
+                    while len(self._runs) > RUNS_MAX:  # more are not kept
+                        del self._runs[next(iter(self._runs))]
         return found
 
     def _open_runs(self) -> Runs:

@@ -161,7 +161,9 @@ class Reader:
 
     def _view(self, number: int, futures: dict[int, Future[Any]]) -> View:
         part = self._parts[number]
-        (settings, conditions), _ = payload.load_call(part.data, [futures[ref] for ref in part.refs])
+        (settings, conditions), _ = payload.load_call(
+            part.data, [futures[ref] for ref in part.refs]
+        )
         for option, (tasks, need, on) in conditions.items():
             settings[option] = Dependency(tasks, need, on)
         return self._client.options(**settings, run=self._run.name)

@@ -99,8 +99,10 @@ class Writer:
         """A result that waits to be written."""
         with self._room:
             result = self._pending.get(key)
-        if result is None or isinstance(result.value, bytes):
-            return None if result is None else result.value
+        if result is None:
+            return None
+        if isinstance(result.value, bytes):
+            return result.value
         try:
             return self._read(result.value)
         except ValueLost:  # then it is a miss, as if nothing had been kept

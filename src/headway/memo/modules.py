@@ -128,6 +128,8 @@ def _imports(text: bytes, package: str) -> Iterator[str]:
         if not base:
             continue
         yield base
-        for each in re.sub(r"#[^\n]*", "", match[2].decode(errors="replace")).strip("()").split(","):
+        for each in (
+            re.sub(r"#[^\n]*", "", match[2].decode(errors="replace")).strip("()").split(",")
+        ):
             if words := _WORD.findall(each):
                 yield f"{base}.{words[0]}"

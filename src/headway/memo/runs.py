@@ -107,7 +107,9 @@ class Runs:
             sqlite3.Error: it can't be written.
         """
         with self._lock, self._writing() as db:
-            made = db.execute("INSERT INTO runs (name, began_at) VALUES (?, ?)", (name, time.time()))
+            made = db.execute(
+                "INSERT INTO runs (name, began_at) VALUES (?, ?)", (name, time.time())
+            )
             kept = size = 0
             for run, run_bytes in db.execute("SELECT id, bytes FROM runs ORDER BY id DESC"):
                 kept, size = kept + 1, size + run_bytes
