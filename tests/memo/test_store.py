@@ -102,6 +102,14 @@ def test_a_large_value_outlives_its_file(tmp_path):
     store.close()
 
 
+def test_what_is_kept_is_for_its_user_alone(tmp_path):
+    tmp_path.chmod(0o755)
+    store = Store(tmp_path)
+    store.put(b"k", LARGE)
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    store.close()
+
+
 def test_a_folder_that_all_may_write_to_is_refused(tmp_path):
     tmp_path.chmod(0o777)
     with pytest.raises(HeadwayError, match="all may write to it"):

@@ -146,9 +146,7 @@ class Client(Asks, Maps):
         }
         self._defaults = options.defaults(weight=weight, run=run)
         self._memo: Memo | None = None
-        self._memo_settings = options.folder("memo_dir", memo_dir), memo_bytes_max
-        if memo_bytes_max is not None:
-            options.count("memo_bytes_max", memo_bytes_max, 1, 1 << 62)
+        self._memo_settings = options.memo_settings(memo_dir, memo_bytes_max)
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)

@@ -142,6 +142,13 @@ def folder(option: str, value: Any) -> Path | None:
     return Path(path).absolute()
 
 
+def memo_settings(memo_dir: Any, memo_bytes_max: Any) -> tuple[Path | None, int | None]:
+    """Where results are kept, and how many bytes of them; None for the defaults."""
+    if memo_bytes_max is not None:
+        memo_bytes_max = count("memo_bytes_max", memo_bytes_max, 1, 1 << 62)
+    return folder("memo_dir", memo_dir), memo_bytes_max
+
+
 def resources(option: str, value: Any) -> dict[str, float] | None:
     """Amounts by name, such as {"gpu": 1}; amounts of 0 ask for nothing."""
     if value is None:

@@ -37,6 +37,8 @@ def open_database(folder: Path, file: str, version: int, schema: str) -> sqlite3
                 f"the memo folder {folder} is another user's, or all may write to it: "
                 "who can write there could have this program run anything"
             )
+        # For us alone, also in a folder that others may read; what SQLite puts beside it is, too.
+        os.close(os.open(folder / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             folder / file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
