@@ -7,6 +7,7 @@ import json
 from typer.testing import CliRunner
 
 from headway.cli.main import app
+from headway.cli.run_python import read_python_flow
 from headway.memo.runs import Call, Runs
 from headway.memo.store import Store
 
@@ -43,3 +44,21 @@ def test_a_damaged_folder_is_said(tmp_path):
     done = run("--dir", tmp_path)
     assert done.exit_code == 1
     assert "delete it" in done.output
+
+
+FLOW = """
+import headway
+
+@headway.task(memo=True, run="nightly", retries=1)
+def step(x):
+    return x
+
+flow = step(1)
+"""
+
+
+def test_a_flow_of_headway_run_has_its_own_record(tmp_path):
+    path = tmp_path / "flow.py"
+    path.write_text(FLOW)
+    (task,) = read_python_flow(path).tasks
+    assert task.options == {"retries": 1}

@@ -105,6 +105,7 @@ class Memo:
         hit = self._find(client, key, name, view)
         if hit is not None and run is None:
             return hit
+        self._writer.start()
         data, refs = client._dump(fn, args, kwargs)
         future = hit if hit is not None else Miss(client, key, view.label, self._ended)
         if run is not None:

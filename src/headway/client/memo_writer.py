@@ -88,12 +88,18 @@ class Writer:
                 self._backlog_bytes += item.backlog_bytes
             self._backlog += 1
             self._queue.put(item)
-            self._start()
 
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="headway-memo", daemon=True)
-            self._thread.start()
+    def start(self) -> None:
+        """Have the thread run, before anything is put.
+
+        Raises:
+            RuntimeError: no more threads are allowed.
+        """
+        with self._room:
+            if self._thread is None and not self._is_closed:
+                thread = threading.Thread(target=self._work, name="headway-memo", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def find_pending(self, key: bytes) -> bytes | payload.Parts | None:
         """A result that waits to be written."""
