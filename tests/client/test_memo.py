@@ -364,6 +364,16 @@ def test_a_run_that_is_not_kept_is_said_with_those_that_are(memo):
         client.resume(3)
 
 
+def test_a_run_that_goes_on_elsewhere_is_not_resumed(memo):
+    first = memo()
+    first.options(run="x").submit(double, 1).result(10)
+    second = memo()
+    with pytest.raises(ValueError, match="the run 'x' goes on"):
+        second.resume("x")
+    first.close()
+    assert second.gather(second.resume("x")) == [2]
+
+
 def test_a_name_that_is_used_again_is_a_new_run_and_memo_false_is_none(memo):
     memo(run="n").submit(double, 1).result(10)
     client = memo(run="n")

@@ -48,4 +48,15 @@ def test_the_newest_stay_and_who_notes_what_went_does_no_harm(tmp_path, monkeypa
     runs.note([Part(numbers[2], 1, b"y")])
     runs.begin("e")
     assert [row["run"] for row in runs.listing()] == ["e", "d", "a"]
+    assert len(list(tmp_path.glob("*.lock"))) == 3
     runs.close()
+
+
+def test_one_at_a_time_notes_a_run(tmp_path):
+    first, second = Runs(tmp_path), Runs(tmp_path)
+    run = first.begin("a")
+    assert first.hold(run)
+    assert not second.hold(run)
+    first.close()
+    assert second.hold(run)
+    second.close()

@@ -279,7 +279,7 @@ class Client(Asks, Maps):
         client submits later with the same `run` belongs to it. See docs/memo.md.
 
         Raises:
-            ValueError: no such run is kept.
+            ValueError: no such run is kept, or another client that is open works on it.
             SerializationError: a function or an argument of it can't be loaded here.
             HeadwayError: what is kept can't be read.
         """

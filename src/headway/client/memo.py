@@ -189,11 +189,11 @@ class Memo:
                 if found is None:
                     try:
                         number = runs.begin(name)
-                    except sqlite3.Error as error:
+                    except (OSError, sqlite3.Error) as error:
                         raise HeadwayError(f"the run {name!r} can't be noted: {error}") from error
                     found = self._runs[name] = Run(number, name, self._writer.put)
                     while len(self._runs) > RUNS_MAX:  # more are not kept
-                        del self._runs[next(iter(self._runs))]
+                        runs.let_go(self._runs.pop(next(iter(self._runs))).id)
         return found
 
     def _open_runs(self) -> Runs:
@@ -221,7 +221,7 @@ class Memo:
                 futures[call.number] = self._call(
                     client, function, fn, args, kwargs, view, run, call.number
                 )
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise HeadwayError(f"the run {name!r} can't be read: {error}") from error
         return Group(list(futures.values()), client)
 
@@ -231,6 +231,11 @@ class Memo:
             names = list(dict.fromkeys(str(row["run"]) for row in runs.listing()))
             there = f"there are {', '.join(map(repr, names[:10]))}" if names else "there is none"
             raise ValueError(f"no run {name!r} is kept in {runs.folder}: {there}")
+        if not runs.hold(number):
+            raise ValueError(
+                f"the run {name!r} goes on: another client has submitted it, or resumes it, and "
+                "is not closed"
+            )
         parts = runs.parts(number)
         with self._lock:
             run = self._runs.get(name)

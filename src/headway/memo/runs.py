@@ -4,13 +4,15 @@ A call refers to its function and its settings, which many share (parts), and to
 values it takes, by their numbers in the run: those are always lower than its own.
 
 Rule 1: of all runs the newest are kept, up to a number and to their bytes; one that went is not
-noted any more. Rule 2: any number of processes may use a folder at once.
+noted any more. Rule 2: any number of processes may use a folder at once; one notes a run.
 
 What this file must not know: clients, and what is in the bytes.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 import time
@@ -93,20 +95,67 @@ class Runs:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
         self._lock = threading.RLock()
+        #: The locks of the runs that are noted here: they end with the process, however that ends.
+        self._held: dict[int, int] = {}
         self._db = open_database(self.folder, "runs.db", _VERSION, _SCHEMA)
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
+            for run in list(self._held):
+                self.let_go(run)
             self._db.close()
 
-    def begin(self, name: str) -> int:
-        """A new run of this name; its number. The oldest go where there are too many.
+    def hold(self, run: int) -> bool:
+        """Whether this run may be noted here from now on: nobody else does.
 
         Raises:
-            sqlite3.Error: it can't be written.
+            OSError: the folder can't be written to.
         """
-        with self._lock, self._writing() as db:
+        with self._lock:
+            if run in self._held:
+                return True
+            fd = os.open(self._lock_of(run), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return False
+            self._held[run] = fd
+            return True
+
+    def let_go(self, run: int) -> None:
+        """This run is not noted here any more."""
+        with self._lock:
+            fd = self._held.pop(run, None)
+            if fd is not None:
+                os.close(fd)
+
+    def _lock_of(self, run: int) -> Path:
+        return self.folder / f"run-{run}.lock"
+
+    def begin(self, name: str) -> int:
+        """A new run of this name, which is noted here; its number. The oldest go where there are
+        too many.
+
+        Raises:
+            OSError, sqlite3.Error: it can't be written.
+        """
+        with self._lock:
+            run = self._begin(name)
+            self.hold(run)
+            self._sweep()
+        return run
+
+    def _sweep(self) -> None:
+        """Delete the locks of runs that went."""
+        known = {f"run-{run}.lock" for (run,) in self._db.execute("SELECT id FROM runs")}
+        for path in self.folder.glob("run-*.lock"):
+            if path.name not in known:
+                path.unlink(missing_ok=True)
+
+    def _begin(self, name: str) -> int:
+        with self._writing() as db:
             made = db.execute(
                 "INSERT INTO runs (name, began_at) VALUES (?, ?)", (name, time.time())
             )
@@ -223,6 +272,7 @@ class Runs:
         with self._lock:
             self._db.execute("DELETE FROM runs")
             self._db.execute("VACUUM")
+            self._sweep()
 
 
 class _Transaction:

@@ -31,6 +31,8 @@ BYTES_MAX = 4 << 30
 _INLINE_BYTES_MAX = 64 * 1024
 #: A file that is so old and has no row was left by a process that died.
 _ORPHAN_S = 3_600.0
+#: So often a value that another process replaces is looked for.
+_LOOKS = 5
 _VERSION = 1
 
 _SCHEMA = """
@@ -118,24 +120,30 @@ class Store:
         Raises:
             OSError, sqlite3.Error: the folder can't be read.
         """
-        with self._lock:
-            row = self._db.execute(
-                "SELECT checksum, value, file, made_at, run FROM entries WHERE key = ?", (key,)
-            ).fetchone()
-        if row is None:
-            return None
-        checksum, value, file, made_at, run = row
-        if file is not None:
-            value = _map(self._values / file)
-        with self._lock:
-            if value is None or _checksum([value]) != checksum:
-                self._db.execute(
+        for _ in range(_LOOKS):
+            with self._lock:
+                row = self._db.execute(
+                    "SELECT checksum, value, file, made_at, run FROM entries WHERE key = ?", (key,)
+                ).fetchone()
+            if row is None:
+                return None
+            checksum, value, file, made_at, run = row
+            if file is not None:
+                value = _map(self._values / file)
+            is_whole = value is not None and _checksum([value]) == checksum
+            with self._lock:
+                if is_whole:
+                    used = "UPDATE entries SET used_at = ? WHERE key = ?"
+                    self._db.execute(used, (time.time(), key))
+                    return Found(value, made_at, run)
+                gone = self._db.execute(
                     "DELETE FROM entries WHERE key = ? AND file IS ? AND checksum = ?",
                     (key, file, checksum),
                 )
-                return None
-            self._db.execute("UPDATE entries SET used_at = ? WHERE key = ?", (time.time(), key))
-        return Found(value, made_at, run)
+                if gone.rowcount:
+                    return None
+            # Another process has put it anew meanwhile: that one is whole.
+        return None
 
     def put(self, key: bytes, value: bytes) -> bool:
         """Keep `value` under `key`; returns False where it is larger than all that may be kept.
