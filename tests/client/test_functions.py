@@ -11,7 +11,8 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from headway.client.functions import FunctionCache, is_by_reference
+from headway.client.functions import FunctionCache
+from headway.referred import is_by_reference
 from headway.wire import payload
 
 

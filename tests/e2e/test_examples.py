@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ PAGES = (
     "docs/howto-progress.md",
     "docs/doors.md",
     "docs/traces.md",
+    "docs/memo.md",
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [
@@ -40,8 +42,9 @@ def run(example: str, directory: Path) -> str:
     path = directory / "example.py"
     path.write_text(example, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, timeout=100, cwd=directory
-    )
+        [sys.executable, str(path)], capture_output=True, text=True, timeout=100, cwd=directory,
+        env={**os.environ, "XDG_CACHE_HOME": str(directory)},  # where results are kept
+    )  # fmt: skip
     said = PROGRESS.sub("", done.stderr)
     assert (done.returncode, said) == (0, ""), done.stdout + done.stderr
     return done.stdout

@@ -59,6 +59,8 @@ ROOMS = {
     "logbook": room(""),
     "interpreter": room(""),
     "current": room(""),
+    "referred": room("", "cloudpickle"),
+    "memo": room("memo referred errors", forbidden=PICKLES),
     "processes": room(""),
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
@@ -75,11 +77,13 @@ ROOMS = {
         "msgspec zmq opentelemetry",
     ),
     "client": room(
-        "client launchers tally traces values interpreter core wire config errors",
+        "client referred memo launchers tally traces values interpreter core wire config errors",
         "msgspec zmq cloudpickle opentelemetry",
     ),
     "launchers": room("launchers interpreter logbook wire errors", "parsl ipyparallel"),
-    "doors": room("client doors current core wire errors config", "joblib networkx msgspec"),
+    "doors": room(
+        "client referred doors current core wire errors config", "joblib networkx msgspec"
+    ),
     "ipyparallel": room(
         "ipyparallel core collector interpreter config errors",
         "ipyparallel jupyter_client tornado traitlets zmq msgspec",
@@ -96,8 +100,8 @@ ROOMS = {
         schedules=True,
     ),
     "cli": room(
-        "cli client dashboard doors flows tally traces sim controller engine wire core collector "
-        "config errors processes interpreter launchers logbook",
+        "cli client dashboard doors flows memo referred tally traces sim controller engine wire "
+        "core collector config errors processes interpreter launchers logbook",
         "typer rich msgspec prometheus_client",
     ),
     "dashboard": room(

@@ -16,8 +16,8 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headway.client.functions import names_in
 from headway.flows.plan import Call, Pause, Plan, PlanTask, Shell
+from headway.referred import names_in
 
 _ATOMS = (int, float, complex, str, bytes, bool, types.NoneType)
 

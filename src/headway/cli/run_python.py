@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headway.client import options as client_options
 from headway.doors.graph import Graph, Ref, Step, TaskFunction, name_of
 from headway.errors import FlowError, InvalidDependency
 from headway.flows.plan import Call, Condition, Entry, Plan, PlanTask, Value, make_plan
@@ -103,6 +104,8 @@ def _plan(path: Path, graph: Graph) -> Plan:
     for name, step, needs in graph.calls():
         options = dict(step.options or {})
         label = options.pop("label", None) or name_of(step.fn)
+        for name_of_own in client_options.MEMO:  # a run of a flow has a record of its own
+            options.pop(name_of_own, None)
         only_after = tuple(_text(needed) for needed, is_data in needs.items() if not is_data)
         fn = step.fn
         code = getattr(getattr(fn, "fn", fn), "__code__", None)

@@ -12,32 +12,34 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from sys import modules
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from headway import errors
-from headway.client import active, attaching, cancelling, cluster, dependency, options, spans
+from headway.client import active, attaching, cancelling, cluster, options, spans
+from headway.client.asking import Asks
 from headway.client.batch_writer import Function
 from headway.client.cancelling import CancelReport, Stranger, Wish
-from headway.client.chaos import Chaos, ChaosReport, ChaosThread
+from headway.client.chaos import Chaos, ChaosThread
 from headway.client.chaos import check as check_chaos
 from headway.client.functions import FunctionCache
 from headway.client.futures import Future, Group, settle
 from headway.client.link import ANSWER_S, Link
 from headway.client.mapping import Maps, as_completed
-from headway.client.options import EngineInfo
 from headway.client.spawn import ControllerProcess
 from headway.client.stream import Stream
 from headway.client.traced import Traces
 from headway.client.view import View, wait_accepted
 from headway.config import WireConfig
-from headway.core.adaptive import IDLE_S
-from headway.core.events import AMOUNT_MAX, TaskId
+from headway.core.events import TaskId
 from headway.core.problems import KIND_INVALID, Problem
 from headway.core.states import TaskState
 from headway.launchers.base import Launcher
 from headway.wire import payload
 from headway.wire.endpoint import find_connection_file, read_connection_file
 from headway.wire.messages import Result
+
+if TYPE_CHECKING:
+    from headway.client.memo import Memo
 
 #: Stands for all open tasks of a client.
 _ALL: Any = object()
@@ -53,7 +55,7 @@ def _undo(link: Link | None, process: ControllerProcess | None, launcher: Launch
         launcher.close()
 
 
-class Client(Maps, Traces):
+class Client(Asks, Maps, Traces):
     """A connection to a cluster; by default to one of its own, which it starts and stops.
 
     Parameters:
@@ -88,6 +90,10 @@ class Client(Maps, Traces):
         launcher: starts a block of engines elsewhere, or one more here, and ends it with the
             client: see headway.launchers. An embedded cluster has no others, unless `engines` says
             so, and listens where they can reach it.
+        run: the run that all tasks of this client are noted in, as the option `run`.
+        memo_dir: where results are kept under `memo` and `run`. Default: headway/memo in
+            XDG_CACHE_HOME, or else in ~/.cache.
+        memo_bytes_max: of all results in it; beyond, the least recently used go. Default 4 GiB.
         wire: limits of the wire; both ends must agree on them.
 
     Raises:
@@ -118,6 +124,9 @@ class Client(Maps, Traces):
         weight: int | None = None,
         chaos: Chaos | None = None,
         launcher: Launcher | None = None,
+        run: str | None = None,
+        memo_dir: str | os.PathLike[str] | None = None,
+        memo_bytes_max: int | None = None,
         wire: WireConfig | None = None,
     ) -> None:
         if not isinstance(wire, WireConfig | None):
@@ -137,7 +146,9 @@ class Client(Maps, Traces):
             "unfinished_bytes_max": unfinished_bytes_max,
             "limits": limits,
         }
-        self._defaults = options.defaults(weight=weight)
+        self._defaults = options.defaults(weight=weight, run=run)
+        self._memo: Memo | None = None
+        self._memo_settings = options.memo_settings(memo_dir, memo_bytes_max)
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)
         check_chaos(chaos, where is None, durability)
@@ -147,19 +158,14 @@ class Client(Maps, Traces):
             if where is None:
                 process = cluster.embedded(cluster_options, launcher)
                 process.start(timeout_s)
-            found = process.connection_file if process else find_connection_file(where)
-            self.connection_file = found
+            self.connection_file = (
+                process.connection_file if process else find_connection_file(where)
+            )
             info = read_connection_file(self.connection_file)
             self._link = link = Link(
                 info, process, wire=wire, want_output=bool(output), timeout_s=timeout_s
             )
-            self._functions = FunctionCache()
-            #: Nodes whose futures are gone; futures append to it as they go.
-            self._released = link.session.released
-            # Runs when the last reference, those in open futures included, has gone.
-            weakref.finalize(self, link.request_stop).atexit = False
-            link.start()
-            link.wait_welcomed()
+            self._begin(link)
             if launcher is not None:
                 launcher.start(self.connection_file)
             if chaos is not None:
@@ -167,6 +173,15 @@ class Client(Maps, Traces):
         except BaseException:  # Ctrl-C as well, at whatever point: nothing stays behind
             _undo(link, process, launcher)
             raise
+
+    def _begin(self, link: Link) -> None:
+        self._functions = FunctionCache()
+        #: Nodes whose futures are gone; futures append to it as they go.
+        self._released = link.session.released
+        # Runs when the last reference, those in open futures included, has gone.
+        weakref.finalize(self, link.request_stop).atexit = False
+        link.start()
+        link.wait_welcomed()
 
     def __repr__(self) -> str:
         refusal = self._link.refusal
@@ -248,11 +263,29 @@ class Client(Maps, Traces):
                 many of this client's a turn.
             share: turns are those of this name, whichever clients' tasks have it.
             tags: names, such as "db", whose limits hold for it: see `limits` and `set_limit`.
+            memo: keep the result, under a hash of the function's code and the arguments, and take
+                what was kept before instead of running it: see docs/memo.md.
+            run: the name of a run to note it in, which `resume` submits again; with memo=True.
 
         Raises:
             TypeError, ValueError: an option is unknown, or its value wrong; it says which.
         """
         return View(self, {**self._defaults, **settings})
+
+    def resume(self, run: str) -> Group:
+        """Submit again what did not succeed of the newest run of this name: tasks that failed, were
+        cut off or never ended. Returns the futures of the whole run, in the order in which it was
+        submitted; what had succeeded is not run again.
+
+        Functions of modules are those of now, others those that were submitted then; what this
+        client submits later with the same `run` belongs to it. See docs/memo.md.
+
+        Raises:
+            ValueError: no such run is kept, or another client that is open works on it.
+            SerializationError: a function or an argument of it can't be loaded here.
+            HeadwayError: what is kept can't be read.
+        """
+        return self._memoise().resume(self, options.text("run", run))
 
     def group(self, futures: Iterable[Future[Any]]) -> Group:
         """The futures as a Group: `after=group` costs one edge, however many are in it."""
@@ -336,95 +369,6 @@ class Client(Maps, Traces):
             futures = [future for future in open_ if not isinstance(future, Stranger)]
         return cancelling.cancel(*cancelling.named_tasks(self, futures), wish)
 
-    # --- questions ------------------------------------------------------------------------------
-
-    def engines(self) -> list[EngineInfo]:
-        """The engines that are there now."""
-        return [EngineInfo.from_answer(row) for row in self._link.ask("engines")]
-
-    def wait_for_engines(self, n: int = 1, timeout: float | None = 60.0) -> list[EngineInfo]:
-        """Wait until `n` engines are there, and return them.
-
-        Raises:
-            TimeoutError: there were fewer after `timeout` seconds.
-        """
-        n = options.count("n", n, minimum=0)
-        timeout = options.wait_s(timeout)
-        deadline_at = None if timeout is None else time.monotonic() + timeout
-        while True:
-            engines = self.engines()
-            if len(engines) >= n:
-                return engines
-            if deadline_at is not None and time.monotonic() >= deadline_at:
-                raise TimeoutError(f"{len(engines)} of {n} engines were there after {timeout:g} s")
-            time.sleep(0.02)
-
-    def limits(self) -> dict[str, dict[str, Any]]:
-        """Each tag that has a limit or a task: its "limit", how many tasks on engines hold a
-        permit ("held"), how many are "waiting", and in how many seconds its rate allows the
-        next ("next_in_s")."""
-        return dict(self._link.ask("limits"))
-
-    def scale(self, least: int, most: int, idle: float = IDLE_S) -> None:
-        """From now on the cluster has from `least` to `most` engines, as the work demands.
-
-        Engines are started when what waits would take longer than some seconds to begin, by how
-        long its functions have taken; those that have idled for `idle` seconds are given back. One
-        that has tasks is not, and none is killed. Starts that fail are reported to clients, and
-        tried again later and later. A controller that takes over begins with what it was started
-        with.
-
-        Raises:
-            TypeError, ValueError: they are not numbers from 1 on, in order.
-            HeadwayError, ConnectionLost: the controller can't, or does not answer.
-        """
-        least = options.count("least", least, 1, 10_000)
-        most = options.count("most", most, least, 10_000)
-        idle_s = options.seconds("idle", idle)
-        self._link.order(
-            "scale", count=most, scale=(least, AMOUNT_MAX if idle_s is None else idle_s)
-        )
-
-    def set_limit(self, tag: str, limit: int | str | None) -> None:
-        """Limit tasks with `tag` from now on, whoever submits them: to so many at once (4), to so
-        many in a time ("10/s", "10/min", "10/h"), to both ("4, 10/s"), or not (None).
-
-        Tasks that are on engines stay there: below a lower limit none is added until enough of
-        them have ended.
-
-        Raises:
-            TypeError, ValueError: it is no tag, or no limit.
-            HeadwayError: the cluster has too many tags.
-        """
-        self._link.order("limit", limit=(options.tag("tag", tag), options.limit("limit", limit)))
-
-    def explain(self, task: Future[Any] | str | int | None = None) -> str:
-        """Where a task is, and why: what it waits for, what it is behind, or how it ended.
-
-        Without one: the whole cluster, and why what is ready does not run.
-
-        Raises:
-            TypeError, ValueError: `task` names no task.
-        """
-        if task is None:
-            return str(self._link.ask("cluster")["text"])
-        body = self._link.ask("explain", dependency.as_node(task))
-        return str(body["text"])
-
-    def statistics(self) -> dict[str, Any]:
-        """The controller's counts."""
-        return dict(self._link.ask("statistics"))
-
-    def chaos_report(self) -> ChaosReport:
-        """What `chaos` has done to this cluster, and what came of it. Also after `close`.
-
-        Raises:
-            ValueError: this client was made without chaos.
-        """
-        if self._link.chaos is None:
-            raise ValueError("this client was made without chaos=headway.Chaos(...)")
-        return self._link.chaos.report()
-
     # --- tasks that outlive their client ---------------------------------------------------------
 
     def detach(self, timeout_s: float = ANSWER_S) -> None:
@@ -463,11 +407,18 @@ class Client(Maps, Traces):
         """
         if self._link.chaos is not None and not self._link.is_io_thread:
             self._link.chaos.stop()
+        memo = self._memo
         try:
-            self._link.close()
+            if memo is not None:
+                memo.flush()
         finally:
-            if self._launcher is not None and not self._link.is_io_thread:
-                self._launcher.close()
+            try:
+                self._link.close()
+            finally:
+                if memo is not None:
+                    memo.close()
+                if self._launcher is not None and not self._link.is_io_thread:
+                    self._launcher.close()
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -490,39 +441,67 @@ class Client(Maps, Traces):
         view: View | None,
     ) -> Future[Any]:
         # The hot path: some 3 µs for a no-op without options, which bounds a program's rate.
+        if view is not None and view.memo:
+            return self._memoise().submit(self, function, fn, args, kwargs, view)
         data = b""
-        inputs = keep = None
+        refs: Sequence[Any] = ()
         future: Future[Any] = Future(self)
         traceparent = spans.current() if spans.API in modules else ""
         if args or kwargs:
-            data, refs = payload.dump_arguments(args, kwargs, payload.name_of(fn))
-            if len(data) > self._wire.inline_bytes_max:
-                what = f"the arguments of {payload.name_of(fn)}"
-                payload.check_size(data, self._wire.frame_bytes_max, what)
-            if refs:
-                inputs, keep = self._inputs(refs)
+            data, refs = self._dump(fn, args, kwargs)
         if view is None:
+            inputs, keep = self._inputs(refs) if refs else (None, None)
+            traceparent = spans.current() if spans.API in modules else ""
             self._link.submit(function, data, future, inputs, None, None, None, keep, traceparent)
-            return future
+        else:
+            self._send(future, function, data, refs, view)
+        return future
+
+    def _memoise(self) -> Memo:
+        if self._memo is None:
+            from headway.client.memo import Memo  # with SQLite, which few programs need
+
+            with self._link.lock:
+                if self._memo is None:
+                    self._memo = memo = Memo(self._link, *self._memo_settings)
+                    weakref.finalize(self, memo.close)
+        return self._memo
+
+    def _dump(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, list[Any]]:
+        """The arguments, and the futures among them."""
+        data, refs = payload.dump_arguments(args, kwargs, payload.name_of(fn))
+        if len(data) > self._wire.inline_bytes_max:
+            what = f"the arguments of {payload.name_of(fn)}"
+            payload.check_size(data, self._wire.frame_bytes_max, what)
+        return data, refs
+
+    def _send(
+        self, future: Future[Any], function: Function, data: bytes, refs: Sequence[Any], view: View
+    ) -> None:
+        """Submit a task with options."""
+        inputs, keep = self._inputs(refs) if refs else (None, None)
         after, follow, foreign = view.conditions()
         if view.label:
             future.label = view.label
         if view.malformed:
             self._fail_unsent(future, view.malformed)
-            return future
+            return
         if foreign:
             keep = (keep, foreign)
+        traceparent = spans.current() if spans.API in modules else ""
         options_ = view.task_options
         self._link.submit(
             function, data, future, inputs, after, follow, options_, keep, traceparent
         )
-        return future
 
     def _maps_with(self) -> tuple[Client, View | None]:
         return self, View(self, self._defaults) if self._defaults else None
 
     def _inputs(self, refs: Sequence[Any]) -> tuple[list[TaskId], Any]:
         """The ids of the futures among the arguments; those of other clients, to be kept."""
+        refs = [ref.carrier(self) if ref.is_hit else ref for ref in refs]
         foreign = [ref for ref in refs if ref._client is not self]
         for ref in foreign:
             self._check_cluster(ref, "an argument")

@@ -28,6 +28,9 @@ from headway.core.events import (
 
 _ON = {"success": ON_SUCCESS, "failure": ON_FAILURE, "done": ON_DONE}
 
+#: So many more must end: enough have.
+_MET = -1
+
 #: Ids are 63 bits: a client's number and its own count.
 _TASK_ID_MAX = (1 << 63) - 1
 
@@ -88,6 +91,19 @@ class Condition:
     spec: ConditionSpec | None = field(default=None, compare=False)
 
 
+def conditions_of(value: Any, option: str) -> Dependency:
+    """What the user gave, as one Dependency of futures and ids: for memo.py to note.
+
+    Raises:
+        TypeError, ValueError: as `check`.
+    """
+    found = _as_dependency(value, option)
+    members = [
+        each for task in found.tasks for each in (task if isinstance(task, Group) else [task])
+    ]
+    return Dependency(members, found.need, found.on)
+
+
 def check(value: Any, option: str) -> Condition | None:
     """The condition in what the user gave for `option`; None where it is met from the start.
 
@@ -101,7 +117,8 @@ def check(value: Any, option: str) -> Condition | None:
     upstreams: dict[TaskId | int, TaskId | Group] = {}
     holders: list[Future[Any] | Group] = []
     malformed = ""
-    for task in dependency.tasks:
+    tasks, hits = _without_hits(dependency, option)
+    for task in tasks:
         if isinstance(task, Group):
             holders.append(task)
             if split_groups:
@@ -119,7 +136,9 @@ def check(value: Any, option: str) -> Condition | None:
                 upstreams[node] = node
     if not upstreams and not malformed:
         return None
-    need = _need(dependency, upstreams, option)
+    need = _need(dependency, upstreams, option, hits)
+    if need == _MET and not malformed:
+        return None
     on = _ON[dependency.on]
     plain = tuple(upstreams.values())
     spec = None
@@ -128,17 +147,38 @@ def check(value: Any, option: str) -> Condition | None:
     return Condition(plain, need, on, tuple(holders), malformed, spec)
 
 
-def _need(dependency: Dependency, upstreams: dict[Any, Any], option: str) -> int:
+def _without_hits(dependency: Dependency, option: str) -> tuple[list[Any], int]:
+    """The tasks without those that memo had kept, where nothing need wait for such: they have
+    succeeded. And how many those are."""
+    if option != "after" or dependency.on == "failure":
+        return list(dependency.tasks), 0
+    tasks: list[Any] = []
+    hits: set[int] = set()
+    for task in dependency.tasks:
+        if isinstance(task, Group):
+            rest = task.without_hits()
+            if rest is not task:
+                hits.update(id(each) for each in task if each.is_hit)
+            tasks.append(rest)
+        elif isinstance(task, Future) and task.is_hit:
+            hits.add(id(task))
+        else:
+            tasks.append(task)
+    return tasks, len(hits)
+
+
+def _need(dependency: Dependency, upstreams: dict[Any, Any], option: str, hits: int) -> int:
+    """How many of `upstreams` must end as wanted, beside so many hits that have."""
     if dependency.need == "all":
         return NEED_ALL
     if dependency.need == "any":
-        return 1
+        return _MET if hits else 1
     if not isinstance(dependency.need, int):
         raise TypeError(f"need={dependency.need!r}")
-    count = sum(len(set(u)) if isinstance(u, Group) else 1 for u in upstreams.values())
+    count = hits + sum(len(set(u)) if isinstance(u, Group) else 1 for u in upstreams.values())
     if dependency.need > count:
         raise ValueError(f"{option}: need={dependency.need} of {count} different tasks")
-    return dependency.need
+    return dependency.need - hits if dependency.need > hits else _MET
 
 
 def _as_dependency(value: Any, option: str) -> Dependency:

@@ -15,15 +15,21 @@ What this file must not know: sockets, threads, and what a task is.
 from __future__ import annotations
 
 import inspect
-import sys
 import types
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
-
 from headway.client.batch_writer import Function
+from headway.referred import (
+    CLASS_FURNITURE,
+    CLASS_NAMES_IGNORED,
+    MISSING,
+    is_by_reference,
+    names_in,
+    read_cell,
+    read_global,
+)
 from headway.wire import payload
 
 #: Values of these types hold nothing that could change.
@@ -43,15 +49,6 @@ _ATOMS = (
     range,
 )
 
-#: What a class body holds that Python made itself.
-_CLASS_FURNITURE = (
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodDescriptorType,
-)
-_CLASS_NAMES_IGNORED = frozenset({"__dict__", "__weakref__", "__module__", "__doc__"})
-
 #: A function that refers to more than this is pickled at each submit: looking costs as much.
 _WATCHED_MAX = 1_000
 
@@ -64,47 +61,13 @@ _Check = tuple[Callable[[Any, Any], Any], Any, Any, Any]
 #: Of the name of a function no more travels.
 _NAME_CHARS_MAX = 80
 
-_MISSING = object()
-
 
 class _Volatile(Exception):
     """The function refers to something that can change without our noticing."""
 
 
-def _read_global(namespace: Any, name: Any) -> Any:
-    return namespace.get(name, _MISSING)
-
-
 def _read_attribute(owner: Any, name: Any) -> Any:
-    return getattr(owner, name, _MISSING)
-
-
-def _read_cell(cell: Any, _: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # empty: a local function that is not yet defined
-        return _MISSING
-
-
-def is_by_reference(thing: Any) -> bool:
-    """Whether `thing`, a function or class, is pickled as a name to import.
-
-    The same rule as cloudpickle's: where this says True, cloudpickle writes a name.
-    """
-    name = getattr(thing, "__qualname__", None)
-    module_name = getattr(thing, "__module__", None)
-    if not isinstance(name, str) or not isinstance(module_name, str) or "<locals>" in name:
-        return False
-    if module_name == "__main__" or module_name not in sys.modules:
-        return False
-    by_value = cloudpickle.list_registry_pickle_by_value()
-    parts = module_name.split(".")
-    if any(".".join(parts[:n]) in by_value for n in range(1, len(parts) + 1)):
-        return False
-    found: Any = sys.modules[module_name]
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is thing
+    return getattr(owner, name, MISSING)
 
 
 class _Watch:
@@ -123,7 +86,7 @@ class _Watch:
 
     def value(self, value: Any) -> None:
         """`value` is referred to: watch what is in it, or raise _Volatile."""
-        if value is _MISSING or type(value) in _ATOMS or id(value) in self._seen:
+        if value is MISSING or type(value) in _ATOMS or id(value) in self._seen:
             return
         self._seen.add(id(value))
         if isinstance(value, types.FunctionType):
@@ -140,7 +103,7 @@ class _Watch:
         elif isinstance(value, property):
             for function in (value.fget, value.fset, value.fdel):
                 self.value(function)
-        elif not isinstance(value, _CLASS_FURNITURE):
+        elif not isinstance(value, CLASS_FURNITURE):
             raise _Volatile
 
     def function(self, function: types.FunctionType) -> None:
@@ -155,9 +118,9 @@ class _Watch:
             elif name == "__kwdefaults__" and value:
                 raise _Volatile  # a dict, which can be changed in place
         for cell in function.__closure__ or ():
-            self._add(_read_cell, cell, None)
+            self._add(read_cell, cell, None)
         for name in names_in(function.__code__):
-            self._add(_read_global, function.__globals__, name)
+            self._add(read_global, function.__globals__, name)
 
     def _class(self, cls: type) -> None:
         names = tuple(cls.__dict__)
@@ -167,26 +130,17 @@ class _Watch:
         if type(cls) is not type:
             raise _Volatile  # a metaclass may keep more than the class's names (Enum, ABC)
         for name in names:
-            if name not in _CLASS_NAMES_IGNORED and name != "__annotations__":
+            if name not in CLASS_NAMES_IGNORED and name != "__annotations__":
                 self._add(_read_class_entry, cls, name)
 
 
 def _read_class_entry(cls: Any, name: Any) -> Any:
-    return cls.__dict__.get(name, _MISSING)
+    return cls.__dict__.get(name, MISSING)
 
 
 def _class_names(cls: Any, names: Any) -> Any:
     now = tuple(cls.__dict__)
     return names if now == names else now
-
-
-def names_in(code: types.CodeType) -> set[str]:
-    """The names that `code`, and the code inside it, may look up among the globals."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= names_in(constant)
-    return names
 
 
 class _Entry:

@@ -128,6 +128,11 @@ class Future(concurrent.futures.Future[T]):
     cancel_interrupts = True
     #: What its options call it, or "".
     label = ""
+    #: Whether its value had been kept under `memo`, so that it was not run.
+    is_hit = False
+    #: The key of its call, if its result is kept; and the run that it is noted in, with its number.
+    memo_key: bytes | None = None
+    call: tuple[Any, int] | None = None
     #: The task's id as a number; 0 until it is submitted.
     node = TaskId(0)
 
@@ -451,6 +456,9 @@ class Group(list[Future[Any]]):
         self._client = client
         #: Its node in the graph, once something depends on it; 0 before.
         self.node = TaskId(0)
+        #: See `without_hits`: None is the group itself.
+        self._without_hits: Group | None = None
+        self._looked_for_hits = False
 
     def __del__(self) -> None:
         if self.node:
@@ -476,6 +484,15 @@ class Group(list[Future[Any]]):
         from headway.client.cards import of_group
 
         return of_group(self)
+
+    def without_hits(self) -> Group:
+        """Those of its tasks that run: the group itself, where memo had kept none."""
+        if not self._looked_for_hits:
+            rest = [future for future in self if not future.is_hit]
+            if len(rest) < len(self):
+                self._without_hits = Group(rest, self._client)
+            self._looked_for_hits = True
+        return self if self._without_hits is None else self._without_hits
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("a Group does not change, for tasks may depend on it: use list(group)")

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from headway.core.events import (
@@ -126,6 +128,25 @@ def text(option: str, value: Any) -> str:
             f"and at most {_TEXT_CHARS_MAX:,} may travel with a task"
         )
     return value.encode("utf-8", "backslashreplace").decode()
+
+
+def folder(option: str, value: Any) -> Path | None:
+    """A folder's path, absolute; None for none."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise _type_error(option, value, "a path")
+    path = os.fspath(value)
+    if not path or "\0" in path:
+        raise ValueError(f"{option}={value!r} is not the path of a folder")
+    return Path(path).absolute()
+
+
+def memo_settings(memo_dir: Any, memo_bytes_max: Any) -> tuple[Path | None, int | None]:
+    """Where results are kept, and how many bytes of them; None for the defaults."""
+    if memo_bytes_max is not None:
+        memo_bytes_max = count("memo_bytes_max", memo_bytes_max, 1, 1 << 62)
+    return folder("memo_dir", memo_dir), memo_bytes_max
 
 
 def resources(option: str, value: Any) -> dict[str, float] | None:
@@ -243,6 +264,12 @@ def _share(option: str, value: Any) -> str:
     return text(option, value)
 
 
+def _run(option: str, value: Any) -> str:
+    if not text(option, value):
+        raise ValueError(f"{option}='' is no name of a run")
+    return text(option, value)
+
+
 def _backoff(option: str, value: Any) -> float:
     number = seconds(option, value)
     if number is None or number > BACKOFF_S_MAX:
@@ -274,12 +301,28 @@ _FAIR = ("share", "weight")
 #: The options that name tasks; dependency.py checks them.
 CONDITIONS = ("after", "follow")
 
-ALL_OPTIONS = (*CONDITIONS, *_CHECKS)
+#: Those that stay with the client: memo.py has what becomes of them.
+MEMO: dict[str, Callable[[str, Any], Any]] = {"memo": flag, "run": _run}
+
+ALL_OPTIONS = (*CONDITIONS, *_CHECKS, *MEMO)
 
 
 def default_of(name: str) -> Any:
     """The value of an option that is not given."""
+    if name in MEMO:
+        return False if name == "memo" else None
     return None if name in CONDITIONS else getattr(DEFAULT_OPTIONS, _CHECKS[name][0])
+
+
+def run_of(settings: Mapping[str, Any]) -> str:
+    """The name of the run that tasks with these options are noted in, "" for none."""
+    return str(settings.get("run", "")) if is_memoised(settings) else ""
+
+
+def is_memoised(settings: Mapping[str, Any]) -> bool:
+    """Whether the results of tasks with these options are kept. `memo=False` stands against the
+    `run` of a client."""
+    return bool(settings.get("memo", "run" in settings))
 
 
 def check_names(settings: Mapping[str, Any]) -> None:
@@ -308,10 +351,12 @@ def task_options(settings: Mapping[str, Any]) -> TaskOptions | None:
     Raises:
         TypeError, ValueError: a value is wrong; the message names the option and the value.
     """
+    for name in MEMO.keys() & settings.keys():
+        MEMO[name](name, settings[name])
     values = {
         _CHECKS[name][0]: _CHECKS[name][1](name, value)
         for name, value in settings.items()
-        if name not in CONDITIONS
+        if name in _CHECKS
     }
     options = TaskOptions(**values, fair=any(name in settings for name in _FAIR))
     if options.at_most_once and options.retries:

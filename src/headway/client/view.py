@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def wait_accepted(future: Future[Any]) -> None:
     """Wait until the controller knows the task of `future`, which another client submitted."""
-    if not future.done():
+    if not future.done() or future.is_hit:  # what carries a hit's value was submitted just now
         future._client._link.wait_accepted(future.node)
 
 
@@ -29,16 +29,19 @@ class View(Maps):
     def __init__(self, client: Client, settings: dict[str, Any]) -> None:
         options.check_names(settings)
         self._client = client
-        self._settings = settings
+        self.settings = settings
         self.task_options = options.task_options(settings)
         self.label = self.task_options.label if self.task_options is not None else ""
+        #: Whether results are kept, and the name of the run that tasks are noted in: memo.py.
+        self.memo = options.is_memoised(settings)
+        self.run = options.run_of(settings)
         self._after = self._condition("after")
         self._follow = self._condition("follow")
         self.malformed = next((c.malformed for c in (self._after, self._follow) if c), "")
         self._ready: tuple[ConditionSpec | None, ConditionSpec | None, Any] | None = None
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
+        given = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
         return f"<{self._client!r} with {given}>"
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -51,7 +54,7 @@ class View(Maps):
 
     def options(self, **settings: Any) -> View:
         """These options and more; what is given again replaces what was given before."""
-        return View(self._client, {**self._settings, **settings})
+        return View(self._client, {**self.settings, **settings})
 
     def conditions(self) -> tuple[ConditionSpec | None, ConditionSpec | None, Any]:
         """`after` and `follow` for the wire, and what of other clients must be kept for them."""
@@ -72,7 +75,7 @@ class View(Maps):
         return self._ready
 
     def _condition(self, option: str) -> dependency.Condition | None:
-        condition = dependency.check(self._settings.get(option), option)
+        condition = dependency.check(self.settings.get(option), option)
         if condition is not None:
             for holder in condition.holders:
                 self._client._check_cluster(holder, option)

@@ -129,6 +129,10 @@ class AsyncClient(Maps):
         """The futures, each once it has ended, as `Client.as_completed`: `async for f in ...`."""
         return self._client.as_completed(futures, window=window)
 
+    async def resume(self, run: str) -> Group:
+        """Submit again what did not succeed of a named run: see `Client.resume`."""
+        return await asyncio.to_thread(self._client.resume, run)
+
     async def cancel(self, *futures: Any, **settings: Any) -> CancelReport:
         """Cancel tasks, and say what became of each: takes what `Client.cancel` takes."""
         return await asyncio.to_thread(self._client.cancel, *futures, **settings)

@@ -18,12 +18,12 @@ from typing import Any, overload
 
 from headway.client import options as client_options
 from headway.client.client import Client
-from headway.client.functions import is_by_reference
 from headway.client.futures import Future
 from headway.doors import drawing, on_engine
 from headway.doors.running import Running
 from headway.doors.shared import client_or_shared
 from headway.errors import InvalidDependency
+from headway.referred import is_by_reference
 
 Name = Hashable
 

@@ -189,10 +189,20 @@ class _Inputs:
         return self._values[index]
 
 
+class _Given:
+    """What the arguments being loaded refer to, as it is to be found in them."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def take(self, index: int) -> Any:
+        return self._values[index]
+
+
 # A context variable rather than a thread-local: each thread has its own all the same, and the
 # token of `set` puts back what was there before, also when pickling raises.
 _collector: ContextVar[_Collector | None] = ContextVar("headway_collector", default=None)
-_inputs: ContextVar[_Inputs | None] = ContextVar("headway_inputs", default=None)
+_inputs: ContextVar[_Inputs | _Given | None] = ContextVar("headway_inputs", default=None)
 
 
 def current_collector() -> list[InputRef] | None:
@@ -305,6 +315,20 @@ def load_arguments(
     if not payload:
         return (), {}
     token = _inputs.set(_Inputs(inputs or ()))
+    try:
+        args, kwargs = pickle.loads(payload)
+    finally:
+        _inputs.reset(token)
+    return args, kwargs
+
+
+def load_call(payload: bytes, refs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that `dump_arguments` wrote, in which `refs` stand for the futures that it
+    found: to submit the call again. Raises whatever unpickling raises.
+    """
+    if not payload:
+        return (), {}
+    token = _inputs.set(_Given(refs))
     try:
         args, kwargs = pickle.loads(payload)
     finally:

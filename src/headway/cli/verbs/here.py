@@ -1,4 +1,4 @@
-"""Verbs that need no cluster: demo, simulate."""
+"""Verbs that need no cluster: demo, memo, simulate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from headway.cli.app import app, ends_in_words
+from headway.cli.verbs.shared import JsonOption
 
 
 @app.command()
@@ -54,6 +55,37 @@ def demo(
 
         code = run(Settings(engines, limit, check, trace), Console(highlight=False))
     raise typer.Exit(code)
+
+
+@app.command()
+def memo(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir",
+            metavar="DIR",
+            file_okay=False,
+            help="The folder, where clients have another memo_dir.",
+            show_default="headway/memo in XDG_CACHE_HOME or ~/.cache",
+        ),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all results and runs.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is kept under memo=True and run="name": how much, and the runs, the newest first.
+
+    Programs that go on meanwhile are not disturbed by --clear: what they would have found, they
+    run again. docs/memo.md has more.
+
+    \b
+    Example:
+        headway memo
+        headway memo --clear
+    """
+    with ends_in_words():
+        from headway.cli.memo import memo as show_memo
+
+        show_memo(folder, clear, as_json)
 
 
 FlowFile = Annotated[
