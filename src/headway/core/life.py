@@ -283,7 +283,7 @@ class Life:
             task.dependents = _NONE_WAIT  # None is for a task whose dependents have heard
         self.ended.append(task)
 
-    def _let_go(self, task: Task, conditions: list[Condition], out: Commands) -> None:
+    def _let_go(self, task: Task, conditions: Iterable[Condition], out: Commands) -> None:
         """`task` has ended, and needs its upstreams no more."""
         task.conditions = task.follow = None
         for condition in conditions:

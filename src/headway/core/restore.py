@@ -180,9 +180,9 @@ class Restorer:
             since_s=row.since_s,
         )
         if row.conditions is not None:
-            task.conditions = [self._condition(task, condition) for condition in row.conditions]
+            task.conditions = tuple([self._condition(task, each) for each in row.conditions])
         if row.inputs is not None:
-            task.inputs = [tasks[node] for node in row.inputs]
+            task.inputs = tuple([tasks[node] for node in row.inputs])
         tasks[task.id] = task
         self._s.lineages.put_back(task)
         if isinstance(task.result, StoredValue):
@@ -199,7 +199,7 @@ class Restorer:
             on=row.on,
             open=row.open,
             hits=row.hits,
-            upstreams=[s.tasks.get(node) or s.groups[node] for node in row.upstreams],
+            upstreams=tuple([s.tasks.get(node) or s.groups[node] for node in row.upstreams]),
             best=row.best,
             culprit=row.culprit,
             is_met=row.is_met,
@@ -234,7 +234,7 @@ class Restorer:
             waiting.append(self._condition_of(task, number))
 
     def _condition_of(self, task: TaskId, number: int) -> Condition:
-        return (self._s.tasks[task].conditions or [])[number]
+        return (self._s.tasks[task].conditions or ())[number]
 
     def _on_seated(self, row: rows.SeatedRow) -> None:
         engine = self._s.engines[row.engine]
