@@ -40,6 +40,8 @@ class Function:
     users: int = 0
     #: As its client called it, for people; "" if it did not say.
     name: str = ""
+    #: The longest of its recent runs, if one took a second; 0 before. Written by lifetimes.py.
+    usual_s: float = 0.0
 
 
 @dataclass(slots=True)

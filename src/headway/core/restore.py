@@ -91,6 +91,7 @@ class Restorer:
         """
         if not self._has_ended:
             self._fail(f"it ends after {self._parts} parts, without its last")
+        self._s.lanes.look_at_heads()
         return self._s
 
     def _fail(self, why: str) -> NoReturn:
@@ -112,7 +113,9 @@ class Restorer:
         self._s.clients[row.id] = Client(row.id, last_node=row.last_node, keeps=row.keeps)
 
     def _on_function(self, row: rows.FunctionRow) -> None:
-        function = Function(row.digest, row.payload, set(row.declared_by), row.users, row.name)
+        function = Function(
+            row.digest, row.payload, set(row.declared_by), row.users, row.name, row.usual_s
+        )
         self._functions.append(function)
         self._s.functions.put_back(function)
         for client in row.declared_by:
