@@ -23,6 +23,7 @@ from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
 from headway.core.limits import check_tag, parse_limit
+from headway.values.shared import check_url
 from headway.wire.endpoint import cluster_dir, read_connection_file
 
 
@@ -43,6 +44,7 @@ class StartOptions:
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
     limits: list[str] = field(default_factory=list)
     adaptive: str | None = None
+    value_store: str | None = None
 
 
 def parse_hwm(text: str) -> int | str:
@@ -139,6 +141,7 @@ def settings_of(options: StartOptions) -> Settings:
         unfinished_tasks_max=options.unfinished_tasks_max,
         unfinished_bytes_max=options.unfinished_bytes_max,
         limits=parse_limits("--limit", options.limits),
+        value_store=None if options.value_store is None else check_url(options.value_store),
     )
 
 

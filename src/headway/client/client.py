@@ -79,6 +79,8 @@ class Client(Maps):
         unfinished_bytes_max: the same for the bytes of their arguments.
         limits: of the embedded cluster, by tag: how many tasks with a tag are on engines at once,
             or are sent to them in a time, or both: {"db": 4, "api": "10/s", "web": "4, 100/min"}.
+        value_store: where the embedded cluster keeps large results for all its hosts: a directory
+            that they share, or a URL such as "s3://bucket/prefix". Default: each on its host.
         weight: this client's tasks take turns with those of other clients, so many a turn; see
             the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
@@ -113,6 +115,7 @@ class Client(Maps):
         unfinished_tasks_max: int | None = None,
         unfinished_bytes_max: int | None = None,
         limits: Mapping[str, int | str | None] | None = None,
+        value_store: str | os.PathLike[str] | None = None,
         weight: int | None = None,
         chaos: Chaos | None = None,
         launcher: Launcher | None = None,
@@ -134,6 +137,7 @@ class Client(Maps):
             "unfinished_tasks_max": unfinished_tasks_max,
             "unfinished_bytes_max": unfinished_bytes_max,
             "limits": limits,
+            "value_store": value_store,
         }
         self._defaults = options.defaults(weight=weight)
         timeout_s = cluster.check_timeout(timeout_s)

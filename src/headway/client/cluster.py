@@ -15,6 +15,7 @@ from headway.client import options
 from headway.client.spawn import ControllerProcess
 from headway.config import HWM_AUTO, HWM_UNLIMITED, SchedulerConfig
 from headway.launchers.base import Launcher
+from headway.values.shared import check_url
 
 #: Names the connection file, or the cluster, where a program does not.
 ENVIRONMENT_VARIABLE = "HEADWAY_CONNECTION"
@@ -118,6 +119,7 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
         "durability": durability,
         "journal": _journal(cluster_options["journal"], durability),
         "limits": options.limits("limits", cluster_options.get("limits")),
+        "value_store": _value_store(cluster_options.get("value_store")),
         **_unfinished(cluster_options),
     }
 
@@ -196,6 +198,15 @@ def _journal(value: Any, durability: str) -> str | None:
     if not os.path.isdir(os.path.dirname(path)):
         raise ValueError(f"journal={value!r}: there is no directory {os.path.dirname(path)}")
     return path
+
+
+def _value_store(value: Any) -> str | None:
+    """The URL of where hosts share large values; None for nowhere."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"value_store={value!r} is neither a URL nor a path")
+    return check_url(os.fspath(value))
 
 
 def _command(value: Any) -> list[str]:

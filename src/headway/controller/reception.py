@@ -45,6 +45,7 @@ class Reception:
         is_dying: whether the end of an engine was reported, and is believed in a moment.
         reconnect_s: how long peers try to come back to a controller that is away.
         connections_max: how many connections this process can have.
+        value_store: the URL of where the hosts share large values; "" for nowhere.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Reception:
         is_dying: Callable[[EngineId], bool],
         reconnect_s: float,
         connections_max: int,
+        value_store: str = "",
     ) -> None:
         self._cluster = cluster
         self._epoch = epoch
@@ -76,6 +78,8 @@ class Reception:
         self._is_dying = is_dying
         self._reconnect_s = reconnect_s
         self._connections_max = connections_max
+        self._value_store = value_store
+        outbox.shares_values = bool(value_store)
         self._hello = codec.hello()
         self._any = [make() for make in _ANY]
         self._host = socket.gethostname()
@@ -183,6 +187,7 @@ class Reception:
         welcome = m.Welcome(
             m.VERSION, self._cluster, self._epoch, number, wire.heartbeat_s,
             wire.heartbeat_timeout_s, accepted, self._reconnect_s, peer.hello.nth,
+            self._value_store,
         )  # fmt: skip
         self._outbox.greet(peer, welcome)
 
@@ -329,6 +334,8 @@ class Reception:
                 if self._is_dying(engine.number):
                     continue  # it is believed in its time, and ended as was reported
                 self._give_up(engine, f"was lost with its nanny, which {why}", now)
+            if self._value_store and (other := self._peers.some_nanny()) is not None:
+                self._outbox.say(other, m.TakeStock(peer.hello.token))
 
     def _give_up(self, peer: EnginePeer, why: str, now: float) -> None:
         """Nobody reported the end of this engine. If it lives, it shall know: its tasks run

@@ -100,6 +100,15 @@ Adaptive = Annotated[
         help="So many engines at least and at most, as the work demands: 1:8.",
     ),
 ]
+ValueStore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where large results are kept for all hosts: a directory that they share, or "
+        "s3://bucket/prefix and the like.",
+        show_default="each on its host",
+    ),
+]
 Daemon = Annotated[
     bool,
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
@@ -192,6 +201,7 @@ def start(
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
     limit: Limits = None,
     adaptive: Adaptive = None,
+    value_store: ValueStore = None,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -213,7 +223,7 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive)
+        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, value_store)
         if not daemon:
             run(options, Console(highlight=False))
             return
