@@ -16,14 +16,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from headway.client.cluster import available_cores
+from headway.client.cluster import available_cores, value_store_url
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO, AdmissionConfig
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
 from headway.core.limits import check_tag, parse_limit
-from headway.values.shared import check_url
 from headway.wire.endpoint import cluster_dir, read_connection_file
 
 
@@ -141,7 +140,7 @@ def settings_of(options: StartOptions) -> Settings:
         unfinished_tasks_max=options.unfinished_tasks_max,
         unfinished_bytes_max=options.unfinished_bytes_max,
         limits=parse_limits("--limit", options.limits),
-        value_store=None if options.value_store is None else check_url(options.value_store),
+        value_store=value_store_url(options.value_store),
     )
 
 

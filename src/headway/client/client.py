@@ -121,9 +121,7 @@ class Client(Maps):
         launcher: Launcher | None = None,
         wire: WireConfig | None = None,
     ) -> None:
-        if not isinstance(wire, WireConfig | None):
-            raise TypeError(f"wire={wire!r} is not a headway.config.WireConfig")
-        self._wire = wire = wire or WireConfig()
+        self._wire = wire = cluster.check_wire(wire)
         cluster_options = {
             "engines": engines,
             "hwm": hwm,

@@ -13,7 +13,7 @@ from typing import Any
 
 from headway.client import options
 from headway.client.spawn import ControllerProcess
-from headway.config import HWM_AUTO, HWM_UNLIMITED, SchedulerConfig
+from headway.config import HWM_AUTO, HWM_UNLIMITED, SchedulerConfig, WireConfig
 from headway.launchers.base import Launcher
 from headway.values.shared import check_url
 
@@ -73,6 +73,13 @@ def check_timeout(timeout_s: Any) -> float:
     return checked
 
 
+def check_wire(wire: Any) -> WireConfig:
+    """`wire` of a Client."""
+    if not isinstance(wire, WireConfig | None):
+        raise TypeError(f"wire={wire!r} is not a headway.config.WireConfig")
+    return wire or WireConfig()
+
+
 def check_launcher(launcher: Any) -> Launcher | None:
     """`launcher` of a Client."""
     if launcher is None or isinstance(launcher, Launcher):
@@ -119,7 +126,7 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
         "durability": durability,
         "journal": _journal(cluster_options["journal"], durability),
         "limits": options.limits("limits", cluster_options.get("limits")),
-        "value_store": _value_store(cluster_options.get("value_store")),
+        "value_store": value_store_url(cluster_options.get("value_store")),
         **_unfinished(cluster_options),
     }
 
@@ -200,7 +207,7 @@ def _journal(value: Any, durability: str) -> str | None:
     return path
 
 
-def _value_store(value: Any) -> str | None:
+def value_store_url(value: Any) -> str | None:
     """The URL of where hosts share large values; None for nowhere."""
     if value is None:
         return None

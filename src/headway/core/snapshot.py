@@ -290,7 +290,7 @@ def _names_of(edges: Sequence[Condition | Group]) -> tuple[list[TaskId], bytes]:
             numbers.append(rows.GROUP)
         else:
             nodes.append(edge.task.id)
-            numbers.append((edge.task.conditions or []).index(edge))
+            numbers.append((edge.task.conditions or ()).index(edge))
     return nodes, bytes(numbers)
 
 
