@@ -515,10 +515,12 @@ class Lanes:
 
     def _choice(self, lane: Lane, rng: Random) -> tuple[Task, Engine]:
         engine = lane.room.choose(rng)
-        task = lane.head()
+        task = lane.take()
         if task.inputs is not None and self._beside.has_choice:
             engine = self._beside.nearer(task, engine, lane.room)
-        return self.take(lane), engine
+        if self._ending:  # as `take`, without the call: once for each task
+            self._look_at_head(lane)
+        return task, engine
 
     def take(self, lane: Lane) -> Task:
         """Take the head of `lane` out; the caller seats it, and looks at no other before."""
