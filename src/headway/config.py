@@ -120,6 +120,8 @@ class ValuesConfig:
     stocktaking_after_s: float = 2.0
     #: And this often anyway: the controller may have learned of that death later still.
     stocktaking_every_s: float = 60.0
+    #: So often a nanny says that its cluster lives, where values are shared: see values/shared.py.
+    alive_every_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)

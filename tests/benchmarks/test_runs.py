@@ -99,3 +99,42 @@ def test_every_benchmark_of_the_suite_is_run_by_that_command(load):
     run = load("run")
 
     assert {*RUNS, "flows"} == {*run.APART, *run.TOGETHER}
+
+
+def test_a_stream_is_looked_at_on_its_way(load, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+
+    load("stream").main(["--quick", "--tasks", "2000", "--json", str(path)])
+
+    rate, memory = json.loads(path.read_text())["stream"]["measures"]
+    assert rate["figures"]["headway"][0] > 0
+    assert {part: len(looks) for part, looks in memory["figures"].items()} == {
+        "client": 10, "controller": 10, "engines": 10,
+    }  # fmt: skip
+    assert "growth, in bytes a task: client" in capsys.readouterr().out
+
+
+def test_hwm_in_virtual_time_is_a_table_and_figures(load, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+
+    load("hwm_virtual").main(["--quick", "--engines", "2", "--total-s", "0.2", "--json", str(path)])
+
+    measures = json.loads(path.read_text())["hwm_virtual"]["measures"]
+    assert [measure["key"] for measure in measures] == [
+        "bimodal_2", "heavy_tail_2", "short_long_2", "long_short_2",
+    ]  # fmt: skip
+    for measure in measures:
+        assert all(ratio >= 0.999 for ratios in measure["figures"].values() for ratio in ratios)
+    assert "bimodal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("shape", "bytes_max"), [("one gate", 480), ("layered", 650), ("ready", 400)]
+)
+def test_a_waiting_task_takes_no_more_than_it_must(load, shape, bytes_max):
+    """Its records, without its payload and the tables of all tasks, which grow by leaps."""
+    memory = load("core_memory")
+    grown = memory.held(memory.fill(shape, 2_000))
+    grown.subtract(memory.held(memory.fill("ready", 0)))
+    records = sum(size for name, size in grown.items() if name not in {"dict", "set"})
+    assert records / 2_000 - memory.PAYLOAD_BYTES <= bytes_max

@@ -165,9 +165,9 @@ class Env:
         self.submit_specs(*specs)
         return [spec.id for spec in specs]
 
-    def submit_specs(self, *specs: TaskSpec) -> list[Command]:
+    def submit_specs(self, *specs: TaskSpec, function: bytes = DIGEST) -> list[Command]:
         """Submit these, as one batch of the client that the first names."""
-        return self.tell(ev.Submitted(ev.client_of(specs[0].id), [DIGEST], [], list(specs)))
+        return self.tell(ev.Submitted(ev.client_of(specs[0].id), [function], [], list(specs)))
 
     def group(self, members: Iterable[TaskId], *, client: ClientId | None = None) -> TaskId:
         """Submit a group."""
@@ -282,9 +282,9 @@ class Env:
         """The engine of the task reports that it runs."""
         return self.tell(ev.Started(self._engine_of(task), task))
 
-    def finish(self, task: TaskId, payload: bytes = b"result") -> list[Command]:
-        """The function returned."""
-        return self._report(task, ev.RAN, payload=payload)
+    def finish(self, task: TaskId, payload: bytes = b"result", run_s: float = 0.0) -> list[Command]:
+        """The function returned, after so long."""
+        return self._report(task, ev.RAN, payload=payload, run_s=run_s)
 
     def store(self, task: TaskId, size: int = 1 << 20, store: str = "store") -> list[Command]:
         """The function returned something large, which is kept in a store."""

@@ -324,7 +324,9 @@ class Tale:
         self._engines += 1
         resources = self._rng.choice([{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.1}])
         host = f"host-{engine % 2}"
-        return ev.EngineJoined(engine, resources, host, 1_000 + engine, ev.StoreId(host))
+        ends_in_s = self._rng.choice([None, None, 2.0, 40.0])
+        store = ev.StoreId(host)
+        return ev.EngineJoined(engine, resources, host, 1_000 + engine, store, ends_in_s)
 
     def _leave(self) -> ev.Event | None:
         engine = self._engine()
@@ -362,7 +364,7 @@ class Tale:
     def _outcome(self, task: Task) -> ev.Outcome:
         status = self._rng.choice(STATUSES)
         error = self._rng.choice(ERRORS) if status == ev.RAISED else None
-        run_s = self._rng.choice([0.0001, 0.004, 0.3])
+        run_s = self._rng.choice([0.0001, 0.004, 0.3, 1.5, 20.0])
         lost: list[str] = []
         stored = [node.result for node in task.inputs or () if _is_stored(node)]
         if stored and self._once_in(3):

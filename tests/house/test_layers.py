@@ -65,7 +65,7 @@ ROOMS = {
     "config": room("config errors", forbidden=IMPURE),
     "core": room("core config errors", "msgspec", forbidden=IMPURE | PICKLES, schedules=True),
     "wire": room("wire processes core config errors", "msgspec zmq cloudpickle"),
-    "values": room("values core wire config errors", "msgspec zmq", forbidden=PICKLES),
+    "values": room("values core wire config errors", "msgspec zmq fsspec", forbidden=PICKLES),
     "controller": room(
         "controller values collector interpreter processes logbook core wire config errors",
         "msgspec zmq",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from headway.client.cluster import available_cores
+from headway.client.cluster import available_cores, value_store_url
 from headway.collector import tune_garbage_collection
 from headway.config import HWM_AUTO, AdmissionConfig
 from headway.controller.journal import NORMAL
@@ -46,6 +46,7 @@ class StartOptions:
     adaptive: str | None = None
     traced_max: int = Settings().traced_max
     log_format: str | None = None
+    value_store: str | None = None
 
 
 def parse_hwm(text: str) -> int | str:
@@ -144,6 +145,7 @@ def settings_of(options: StartOptions) -> Settings:
         limits=parse_limits("--limit", options.limits),
         traced_max=options.traced_max,
         log_format=choose_format(options.log_format),
+        value_store=value_store_url(options.value_store),
     )
 
 

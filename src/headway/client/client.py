@@ -83,6 +83,8 @@ class Client(Asks, Maps, Traces):
         unfinished_bytes_max: the same for the bytes of their arguments.
         limits: of the embedded cluster, by tag: how many tasks with a tag are on engines at once,
             or are sent to them in a time, or both: {"db": 4, "api": "10/s", "web": "4, 100/min"}.
+        value_store: where the embedded cluster keeps large results for all its hosts: a directory
+            that they share, or a URL such as "s3://bucket/prefix". Default: each on its host.
         weight: this client's tasks take turns with those of other clients, so many a turn; see
             the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
@@ -121,6 +123,7 @@ class Client(Asks, Maps, Traces):
         unfinished_tasks_max: int | None = None,
         unfinished_bytes_max: int | None = None,
         limits: Mapping[str, int | str | None] | None = None,
+        value_store: str | os.PathLike[str] | None = None,
         weight: int | None = None,
         chaos: Chaos | None = None,
         launcher: Launcher | None = None,
@@ -129,9 +132,7 @@ class Client(Asks, Maps, Traces):
         memo_bytes_max: int | None = None,
         wire: WireConfig | None = None,
     ) -> None:
-        if not isinstance(wire, WireConfig | None):
-            raise TypeError(f"wire={wire!r} is not a headway.config.WireConfig")
-        self._wire = wire = wire or WireConfig()
+        self._wire = wire = cluster.check_wire(wire)
         cluster_options = {
             "engines": engines,
             "hwm": hwm,
@@ -145,6 +146,7 @@ class Client(Asks, Maps, Traces):
             "unfinished_tasks_max": unfinished_tasks_max,
             "unfinished_bytes_max": unfinished_bytes_max,
             "limits": limits,
+            "value_store": value_store,
         }
         self._defaults = options.defaults(weight=weight, run=run)
         self._memo: Memo | None = None

@@ -13,8 +13,9 @@ from typing import Any
 
 from headway.client import options
 from headway.client.spawn import ControllerProcess
-from headway.config import HWM_AUTO, HWM_UNLIMITED, SchedulerConfig
+from headway.config import HWM_AUTO, HWM_UNLIMITED, SchedulerConfig, WireConfig
 from headway.launchers.base import Launcher
+from headway.values.shared import check_url
 
 #: Names the connection file, or the cluster, where a program does not.
 ENVIRONMENT_VARIABLE = "HEADWAY_CONNECTION"
@@ -72,6 +73,13 @@ def check_timeout(timeout_s: Any) -> float:
     return checked
 
 
+def check_wire(wire: Any) -> WireConfig:
+    """`wire` of a Client."""
+    if not isinstance(wire, WireConfig | None):
+        raise TypeError(f"wire={wire!r} is not a headway.config.WireConfig")
+    return wire or WireConfig()
+
+
 def check_launcher(launcher: Any) -> Launcher | None:
     """`launcher` of a Client."""
     if launcher is None or isinstance(launcher, Launcher):
@@ -118,6 +126,7 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
         "durability": durability,
         "journal": _journal(cluster_options["journal"], durability),
         "limits": options.limits("limits", cluster_options.get("limits")),
+        "value_store": value_store_url(cluster_options.get("value_store")),
         **_unfinished(cluster_options),
     }
 
@@ -196,6 +205,15 @@ def _journal(value: Any, durability: str) -> str | None:
     if not os.path.isdir(os.path.dirname(path)):
         raise ValueError(f"journal={value!r}: there is no directory {os.path.dirname(path)}")
     return path
+
+
+def value_store_url(value: Any) -> str | None:
+    """The URL of where hosts share large values; None for nowhere."""
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"value_store={value!r} is neither a URL nor a path")
+    return check_url(os.fspath(value))
 
 
 def _command(value: Any) -> list[str]:

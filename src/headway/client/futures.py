@@ -397,7 +397,7 @@ class Future(concurrent.futures.Future[T]):
         value = end.payload if end is not None else None
         if end is not None and isinstance(value, StoredValue) and not self._is_loaded:
             with contextlib.suppress(errors.ValueLost):
-                data = self._client._link.reader.map_here(value)
+                data = self._client._link.reader.map_here(value, may_copy=False)
                 if data is not None:
                     end.payload = take_apart(value.name, data)  # type: ignore[assignment]
 

@@ -287,6 +287,8 @@ class IoThread:
                 _log.warning("the controller at %s is back (epoch %d)", where, welcome.epoch)
         else:
             link.cluster = welcome.cluster
+            if link.process is not None:
+                link.process.cluster = welcome.cluster
             link.session.welcome(welcome.number)
             link.number = welcome.number
             link.welcomed.set()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -27,8 +28,11 @@ from typing import IO, Any
 
 from headway.errors import StartError
 from headway.interpreter import module_command
+from headway.values.shared import open_shared
 from headway.values.store import sweep_dead
 from headway.wire.connection import JOURNAL_FILE, remove_cluster_dir
+
+_log = logging.getLogger("headway.client")
 
 #: What is kept of its stderr: some screens of traceback.
 _TAIL_BYTES = 8_000
@@ -45,6 +49,8 @@ class ControllerProcess:
         self._settings = dict(settings)
         #: Whether one that is killed can be started again: it has a journal.
         self.is_durable = settings.get("durability", "off") != "off"
+        #: Its own random name, once a client was let in.
+        self.cluster = ""
         #: Its own client kills it: that is not counted as a kill that comes again and again.
         self.is_killed_on_purpose = False
         self._tail = self._announcement = b""
@@ -226,6 +232,17 @@ class ControllerProcess:
             # Once: its name may be taken anew.
             self._has_dir = False
             remove_cluster_dir(self.connection_file.parent)
+            self._remove_shared()
+
+    def _remove_shared(self) -> None:
+        """Remove what it kept where hosts share values, as it would have itself."""
+        url = self._settings.get("value_store")
+        if not url or not self.cluster:
+            return
+        try:
+            open_shared(url, self.cluster).remove_all()
+        except Exception as error:  # of whatever library opens it: the next cluster there does it
+            _log.warning("values stay in %s: %s: %s", url, type(error).__name__, error)
 
     def _close_pipes(self) -> None:
         for pipe in (self.process.stdout, self.process.stderr):

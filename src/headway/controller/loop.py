@@ -79,6 +79,7 @@ class Controller:
         logs: where shell tasks write what they print; that of a task that is kept no more goes.
         limits: by tag, those that it begins with; of other tags a journal may tell.
         adaptive: at least and at most so many engines, as the work demands; None: as people say.
+        value_store: the URL of where the hosts share large values; "" for nowhere.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Controller:
         logs: Path | None = None,
         limits: Mapping[str, Limit] | None = None,
         adaptive: tuple[int, int] | None = None,
+        value_store: str = "",
     ) -> None:
         self._router = router
         self._wire = wire
@@ -120,7 +122,7 @@ class Controller:
         self.reception = Reception(
             cluster, epoch, books, self.peers, self._outbox, wire, self._send, self._notice,
             self._engine_died, self._admission.submitted, self._is_dying, reconnect_s,
-            connections_max, self._meter,
+            connections_max, self._meter, value_store,
         )  # fmt: skip
         #: The message that is being heard.
         self._frames: list[bytes] = []
@@ -496,7 +498,7 @@ class Controller:
             self._notice(text)
 
     def _on_stock(self, peer: NannyPeer, message: m.Stock, now: float) -> None:
-        scheduler, store = self.scheduler, ev.StoreId(peer.hello.token)
+        scheduler, store = self.scheduler, ev.StoreId(message.store or peer.hello.token)
         names = scheduler.stored.unneeded(store, message.values, scheduler.tasks)
         if names:
             self._outbox.drop_values(store, names)

@@ -80,6 +80,8 @@ class Outbox:
         self.unsendable: list[tuple[Task, str]] = []
         #: Who else is told of the end of a task.
         self.watchers = Watchers()
+        #: Whether the hosts share large values: then any nanny can remove those of another.
+        self.shares_values = False
         #: What is kept no more of what clients left behind.
         self.forgotten: list[TaskId] = []
         #: Of what was delivered in this turn, what ended otherwise than well.
@@ -162,8 +164,7 @@ class Outbox:
             if client is not None and client.is_here:
                 self._send_results(client, deliveries)
         for store, names in self._dropped.items():
-            # One that is away says what it has when it returns.
-            self._send_to(self._peers.nannies.get(store), m.DropValues(names))
+            self._send_dropped(store, names)
         if now >= self.accept_at_s:
             self._said += [(peer, m.Accepted(batch)) for peer, batch in self._accepted.items()]
             self._accepted.clear()
@@ -330,6 +331,13 @@ class Outbox:
             frames = encode(m.Results(results, accepted), batch.large)
             undelivered.sent(sum(map(len, frames)))
             self._send_frames(client, frames)
+
+    def _send_dropped(self, store: StoreId, names: list[str]) -> None:
+        nanny = self._peers.nannies.get(store)
+        if nanny is not None:  # one that is away says what it has when it returns
+            self._send_to(nanny, m.DropValues(names))
+        elif self.shares_values:
+            self._send_to(self._peers.some_nanny(), m.DropValues(names, store))
 
     def _send_to(self, peer: Peer | None, message: Any) -> None:
         if peer is not None:

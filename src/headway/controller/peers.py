@@ -170,5 +170,9 @@ class Peers:
         """The engines that `nanny` watches."""
         return [e for e in self.engines.values() if e.hello.nanny == nanny.hello.token]
 
+    def some_nanny(self) -> NannyPeer | None:
+        """One that is here, whichever."""
+        return next((nanny for nanny in self.nannies.values() if nanny.is_here), None)
+
     def __iter__(self) -> Iterator[Peer]:
         return iter(list(self._by_identity.values()))

@@ -51,6 +51,7 @@ class Reception:
         reconnect_s: how long peers try to come back to a controller that is away.
         connections_max: how many connections this process can have.
         meter: counts who comes and goes.
+        value_store: the URL of where the hosts share large values; "" for nowhere.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Reception:
         reconnect_s: float,
         connections_max: int,
         meter: Meter,
+        value_store: str = "",
     ) -> None:
         self._cluster = cluster
         self._epoch = epoch
@@ -84,6 +86,8 @@ class Reception:
         self._reconnect_s = reconnect_s
         self._connections_max = connections_max
         self._meter = meter
+        self._value_store = value_store
+        outbox.shares_values = bool(value_store)
         self._hello = codec.hello()
         self._any = [make() for make in _ANY]
         self._host = socket.gethostname()
@@ -196,6 +200,7 @@ class Reception:
         welcome = m.Welcome(
             m.VERSION, self._cluster, self._epoch, number, wire.heartbeat_s,
             wire.heartbeat_timeout_s, accepted, self._reconnect_s, peer.hello.nth,
+            self._value_store,
         )  # fmt: skip
         self._outbox.greet(peer, welcome)
 
@@ -354,6 +359,8 @@ class Reception:
                 if self._is_dying(engine.number):
                     continue  # it is believed in its time, and ended as was reported
                 self._give_up(engine, f"was lost with its nanny, which {why}", now)
+            if self._value_store and (other := self._peers.some_nanny()) is not None:
+                self._outbox.say(other, m.TakeStock(peer.hello.token))
 
     def _give_up(self, peer: EnginePeer, why: str, now: float) -> None:
         """Nobody reported the end of this engine. If it lives, it shall know: its tasks run

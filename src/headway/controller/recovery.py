@@ -32,6 +32,8 @@ class Place(msgspec.Struct, frozen=True):
     keys: dict[str, str] | None = None
     #: The nanny of the controller's host: see nanny_process.py.
     nanny: str = ""
+    #: Where its hosts share large values; "" for nowhere.
+    value_store: str = ""
 
 
 @dataclass(frozen=True, slots=True)

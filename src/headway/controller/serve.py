@@ -36,6 +36,7 @@ from headway.errors import JournalError, StartError
 from headway.logbook import OFF as LOG_OFF
 from headway.logbook import Event, note, open_log
 from headway.processes import is_running
+from headway.values.shared import open_shared
 from headway.values.store import sweep_dead
 from headway.wire.endpoint import (
     CONNECTION_FILE,
@@ -99,6 +100,9 @@ class Settings(Struct, frozen=True):
     #: At least and at most so many engines, as the work demands; None: as people say.
     adaptive: tuple[int, int] | None = None
     log_format: str = LOG_OFF
+    #: Where the hosts share large values: the URL of a place for them; None for nowhere, or where
+    #: the journal says.
+    value_store: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         # Meanwhile a later cluster may have written its own to the same path.
         undo.unless_left(remove_connection_file, path, info)
         undo.callback(sweep_dead)  # of a nanny that was killed
+        _open_value_store(place, undo)
         nanny = _look_after_nanny(settings, place, journal is not None, lifeline)
         if nanny is not None:
             undo.callback(lambda: None if undo.is_killed else nanny.close(_NANNY_STOP_S))
@@ -181,6 +186,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             logs=Path(place.directory) / LOGS_DIR,
             limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
             adaptive=settings.adaptive,
+            value_store=place.value_store,
         )
         _say_ready(on_ready, settings, cluster, info)
         try:
@@ -322,7 +328,8 @@ def _new_place(settings: Settings, undo: _Undo) -> Place:
     address, keys = f"ipc://{directory / SOCKET_FILE}", None
     if settings.listen is not None:
         address, keys = settings.listen, asdict(make_keys())
-    return Place(uuid.uuid4().hex, str(directory), connection, address, keys)
+    shared = settings.value_store or ""
+    return Place(uuid.uuid4().hex, str(directory), connection, address, keys, value_store=shared)
 
 
 def _same_place(settings: Settings, place: Place, undo: _Undo) -> Place:
@@ -338,9 +345,44 @@ def _same_place(settings: Settings, place: Place, undo: _Undo) -> Place:
             f"the journal {settings.journal} is that of a cluster at {place.address}, where its "
             "peers look for it: start it with the same address"
         )
+    if settings.value_store not in (None, place.value_store):
+        raise JournalError(
+            f"the journal {settings.journal} is that of a cluster whose hosts share values at "
+            f"{place.value_store or 'no place'}: start it with the same value store, or without one"
+        )
     adopt_cluster_dir(directory)
     undo.unless_left(remove_cluster_dir, directory)
     return place
+
+
+def _open_value_store(place: Place, undo: _Undo) -> None:
+    """See that values can be shared where they are to be, and remove what dead clusters left there;
+    at the end of this one, all of its own.
+
+    Raises:
+        StartError: nothing can be written there.
+    """
+    url = place.value_store
+    if not url:
+        return
+    shared = open_shared(url, place.cluster)
+    undo.unless_left(_remove_shared, url, place.cluster)
+    try:
+        shared.touch()
+        shared.sweep_dead()
+    except StartError:
+        raise
+    except Exception as error:  # of whatever library opens it
+        raise StartError(
+            f"the value store {url} can't be used: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _remove_shared(url: str, cluster: str) -> None:
+    try:
+        open_shared(url, cluster).remove_all()
+    except Exception as error:  # of whatever library opens it; all else is to be undone as well
+        sys.stderr.write(f"values stay in {url}: {type(error).__name__}: {error}\n")
 
 
 # --- the nanny ----------------------------------------------------------------------------------

@@ -174,12 +174,12 @@ class Again:
         life.count_unfinished(task)
         life.stored.drop(task, out)
         task.engine = None
-        task.conditions = []
+        task.conditions = ()
         life.queue_again(task, now)
-        nodes = list(inputs_of(task))
+        nodes = tuple(inputs_of(task))
         if nodes:
             condition = Condition(task, len(nodes), ON_SUCCESS, open=len(nodes), upstreams=nodes)
-            task.conditions.append(condition)
+            task.conditions = (condition,)
             task.unmet = 1
             for node in nodes:
                 node.holds += 1

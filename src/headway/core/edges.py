@@ -10,7 +10,8 @@ is met. It changes no state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from headway.core import words
 from headway.core.events import (
@@ -68,6 +69,18 @@ def _is_unfit(node: Task | Group, role: str) -> bool:
     return role == "an argument" and node.state is TaskState.SUCCEEDED and node.result is None
 
 
+def _as_upstreams(nodes: list[Task | Group]) -> Sequence[Task | Group]:
+    """`nodes` as a tuple: that of the last condition that waits for the first of them, if it has
+    the same, as the tasks of a map have that share their inputs."""
+    upstreams = tuple(nodes)
+    first = nodes[0]
+    if type(first) is Task and first.dependents:
+        last = first.dependents[-1]
+        if type(last) is Condition and last.upstreams == upstreams:
+            return last.upstreams
+    return upstreams
+
+
 class Edges:
     """Makes edges between the nodes of a scheduler."""
 
@@ -86,17 +99,25 @@ class Edges:
 
     def connect(self, task: Task, spec: TaskSpec) -> Problem | None:
         """Make the edges of a new task. Returns why it can never run, if it can't."""
-        task.conditions = []
+        made: list[Condition] = []
         problem = None
         if spec.inputs:
-            problem = self._watch(task, ConditionSpec(spec.inputs), "an argument")
+            problem = self._watch(task, ConditionSpec(spec.inputs), "an argument", made)
             if problem is None or problem.kind != KIND_INVALID:
-                task.inputs = [self._tasks[node] for node in spec.inputs]
+                task.inputs = self._inputs(spec.inputs, made)
         if problem is None and spec.after is not None:
-            problem = self._watch(task, spec.after, "after")
+            problem = self._watch(task, spec.after, "after", made)
         if problem is None and spec.follow is not None:
-            problem = self._watch(task, spec.follow, "follow")
+            problem = self._watch(task, spec.follow, "follow", made)
+        task.conditions = tuple(made)
         return problem
+
+    def _inputs(self, ids: list[TaskId], made: list[Condition]) -> Sequence[Task]:
+        """The tasks of these ids: the tuple that is there already, unless one is named twice."""
+        upstreams = made[0].upstreams if made else ()
+        if len(upstreams) == len(ids):
+            return cast("Sequence[Task]", upstreams)  # a group is no input
+        return tuple([self._tasks[node] for node in ids])
 
     def gather(self, client: Client, spec: GroupSpec) -> Group:
         """A new group of the members that `spec` names."""
@@ -119,8 +140,10 @@ class Edges:
                 add_edge(member.dependents, group)
         return group
 
-    def _watch(self, task: Task, spec: ConditionSpec, role: str) -> Problem | None:
-        """Make one condition of `task`, with an edge from each of its upstreams."""
+    def _watch(
+        self, task: Task, spec: ConditionSpec, role: str, made: list[Condition]
+    ) -> Problem | None:
+        """Make one condition of `task`, with an edge from each of its upstreams; it is `made`."""
         nodes: list[Task | Group] = []
         for node_id in dict.fromkeys(spec.upstreams):
             node = self.find(node_id)
@@ -135,9 +158,8 @@ class Edges:
         if not nodes:
             return None  # met, "any of none" too
         need = 1 if isinstance(alone, Group) else spec.need or count
-        condition = Condition(task, need, spec.on, open=count, upstreams=nodes)
-        assert task.conditions is not None
-        task.conditions.append(condition)
+        condition = Condition(task, need, spec.on, open=count, upstreams=_as_upstreams(nodes))
+        made.append(condition)
         if role == "follow":
             task.follow = condition
             condition.where = {}

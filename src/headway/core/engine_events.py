@@ -137,6 +137,7 @@ class EngineEvents:
             return
         engine.draining = True
         engine.limit = 0
+        self._life.lanes.drains_changed()
         self._life.changed[engine.id] = engine
         self._life.recalls.recall_all(engine, out)
 
@@ -146,6 +147,7 @@ class EngineEvents:
             self._life.counters.stale += 1
             return
         engine.draining = engine.recalling = False
+        self._life.lanes.drains_changed()
         engine.limit = limit_of(engine, self._life.config)
         self._life.changed[engine.id] = engine
 

@@ -14,7 +14,7 @@ from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.graph import is_final
 from headway.core.limits import Tag
 from headway.core.problems import success_text
-from headway.core.ready import Lane, Restriction, last_start_s
+from headway.core.ready import Lane, Restriction
 from headway.core.records import Condition, Engine, Group, Task
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.timers import Timer
@@ -157,12 +157,17 @@ def _load(engine: Engine) -> str:
 
 def _too_short(engine: Engine, lane: Lane, now: float) -> str:
     """That `engine` does not stay for long enough, if that is why."""
-    run_s = lane.restriction.run_s
-    if run_s is None or engine.ends_at_s is None or now < last_start_s(engine, run_s):
+    if engine.ends_at_s is None or now < lane.last_start_s(engine):
         return ""
     ahead = " after what it has" if engine.assigned else ""
     left_s = max(engine.ends_at_s - now, 0.0)
-    return f", and ends in {left_s:.0f} s: too soon for a run of up to {run_s:.3g} s{ahead}"
+    bound_s = lane.restriction.run_s
+    if bound_s is not None:
+        return f", and ends in {left_s:.0f} s: too soon for a run of up to {bound_s:.3g} s{ahead}"
+    return (
+        f", and ends in {left_s:.0f} s: too soon for the task whose turn it is, which will run for "
+        f"{lane.likely_s:.3g} s if it is like those before it{ahead}"
+    )
 
 
 def _misfits(s: Scheduler, task: Task) -> str:

@@ -31,10 +31,11 @@ from headway.core.graph import (
     note_member_end,
     still_possible,
 )
+from headway.core.lifetimes import bound_of
 from headway.core.limits import Limits
 from headway.core.lineage import Lineages, is_held, is_kept
 from headway.core.problems import Problem
-from headway.core.ready import Lanes, bound_of
+from headway.core.ready import Lanes
 from headway.core.recall import Recalls
 from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
@@ -288,7 +289,7 @@ class Life:
             task.dependents = _NONE_WAIT  # None is for a task whose dependents have heard
         self.ended.append(task)
 
-    def _let_go(self, task: Task, conditions: list[Condition], out: Commands) -> None:
+    def _let_go(self, task: Task, conditions: Iterable[Condition], out: Commands) -> None:
         """`task` has ended, and needs its upstreams no more."""
         task.conditions = task.follow = None
         for condition in conditions:
@@ -433,3 +434,4 @@ class Life:
                 self.lanes.engine_changed(engine)
                 self.recalls.engine_changed(engine)
             self.changed.clear()
+        self.lanes.look_at_heads()

@@ -14,6 +14,7 @@ from headway.core import events as ev
 from headway.core import words
 from headway.core.again import Again
 from headway.core.life import Commands, Life
+from headway.core.lifetimes import LIKELY_MIN_S, note_run
 from headway.core.prefetch import limit_of, note_runs
 from headway.core.problems import KIND_RAISED, Problem
 from headway.core.records import Task
@@ -85,6 +86,9 @@ class OutcomeEvents:
 
     def _on_ran(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:
         assert not isinstance(outcome.payload, int)
+        function = task.function
+        if function is not None and (outcome.run_s >= LIKELY_MIN_S or function.usual_s):
+            note_run(function, outcome.run_s)
         self._life.end(task, Cause.RAN, None, out, outcome.payload)
 
     def _on_raised(self, task: Task, outcome: ev.Outcome, now: float, out: Commands) -> None:

@@ -16,11 +16,12 @@ restrictions among waiting tasks, usually one.
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from math import ceil, frexp, inf, ldexp
+from math import inf
 from random import Random
 
 from headway.core.beside import Beside
@@ -28,6 +29,13 @@ from headway.core.events import EngineId
 from headway.core.fair import Entry, FairQueue, Key, is_living
 from headway.core.graph import followable
 from headway.core.index import EngineIndex, make_index
+from headway.core.lifetimes import (
+    bound_of,
+    last_end_s,
+    last_likely_start_s,
+    last_start_s,
+    likely_s,
+)
 from headway.core.limits import Limits, Tag
 from headway.core.records import Engine, Task
 from headway.core.schemes import Scheme
@@ -38,10 +46,6 @@ _EMPTY_LANES_MAX = 64
 _DEAD_SPARE = 64
 #: What is free of a resource is a sum of floats: by this part of a task's need it may be short.
 ROUNDING = 1e-9
-#: Bounds of runs are rounded up to one of 2^5 steps between two powers of two, by at most a 16th:
-#: tasks with bounds of their own would each have a lane of its own.
-_BOUND_BITS = 5
-_BOUND_MIN_S = 2.0**-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +117,12 @@ class Restriction:
         return all(free.get(name, 0.0) >= amount * (1 - ROUNDING) for name, amount in self.needs)
 
 
-def bound_of(run_timeout_s: float | None) -> float | None:
-    """How long a run is taken to last at most, where engines end: the bound, rounded up."""
-    if run_timeout_s is None:
-        return None
-    part, power = frexp(max(run_timeout_s, _BOUND_MIN_S))
-    return ldexp(ceil(ldexp(part, _BOUND_BITS)), power - _BOUND_BITS)
-
-
-def last_start_s(engine: Engine, run_s: float) -> float:
-    """By when a run of `run_s` must have been sent to `engine`, which ends, to end before it does:
-    also if each task that is ahead of it takes as long as the longest may."""
-    assert engine.ends_at_s is not None
-    ahead_s = engine.longest_s * engine.load if engine.assigned else 0.0
-    return engine.ends_at_s - run_s - ahead_s
-
-
 class Lane:
     """The ready tasks of one restriction. A deque for each priority, highest first."""
 
     __slots__ = (
-        "_dead", "_priorities", "_queues", "count", "engines", "restriction", "room", "tags",
+        "_dead", "_priorities", "_queues", "count", "engines", "last_end_s", "likely_s",
+        "restriction", "room", "tags",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +134,10 @@ class Lane:
         #: The engines that may run its tasks, and those of them that have room.
         self.engines: dict[EngineId, Engine] = {}
         self.room = room
+        #: How long the task whose turn it is will likely run, where that rules out engines that end
+        #: sooner; and when the last of the engines ends. Written by `Lanes.look_at_heads`.
+        self.likely_s: float | None = None
+        self.last_end_s = inf
         #: Tasks ready here. The deques may hold more: the entry of a task that left before its
         #: turn stays, dead, until it surfaces or the dead are the most.
         self.count = 0
@@ -154,6 +147,14 @@ class Lane:
         self._queues: dict[int, deque[Entry] | FairQueue] = {}
         #: A heap of them, negated: the highest priority first.
         self._priorities: list[int] = []
+
+    def last_start_s(self, engine: Engine) -> float:
+        """By when its next task must have been sent to `engine`, to end before that does."""
+        if engine.ends_at_s is None:
+            return inf
+        if self.restriction.run_s is not None:
+            return last_start_s(engine, self.restriction.run_s)
+        return inf if self.likely_s is None else last_likely_start_s(engine, self.likely_s)
 
     def push(self, task: Task, ticket: int, front: bool) -> None:
         """Queue `task`: at the front, or at the back."""
@@ -283,7 +284,11 @@ class Lanes:
         #: had then.
         self.now_s = 0.0
         self._ending: dict[EngineId, Engine] = {}
+        self._by_end: list[tuple[float, EngineId]] = []
         self.tight_at_s = inf
+        #: When a guess about a run holds no more, since no engine is left for it.
+        self.loose_at_s = inf
+        self._ends_changed = False
         #: Engines below their limit, as the lanes were told: no other is in any lane's room.
         self._with_seat: set[EngineId] = set()
         #: Lanes that may have both a task and room. The scheduler empties it by placing.
@@ -352,6 +357,8 @@ class Lanes:
         self._engines[engine.id] = engine
         if engine.ends_at_s is not None:
             self._ending[engine.id] = engine
+            insort(self._by_end, (engine.ends_at_s, engine.id))
+        self._ends_changed = True
         self._beside.joined(engine)
         was_expected = engine.id in self.expected
         self.expected.discard(engine.id)
@@ -369,7 +376,12 @@ class Lanes:
         """`engine` is gone. Returns the lanes whose tasks have no engine left that may come, in
         the order of their turns."""
         del self._engines[engine.id]
-        self._ending.pop(engine.id, None)
+        if self._ending.pop(engine.id, None) is not None:
+            assert engine.ends_at_s is not None
+            self._by_end.remove((engine.ends_at_s, engine.id))
+            if not self._ending:
+                self._forget_guesses()
+        self._ends_changed = True
         self._beside.left(engine)
         self._with_seat.discard(engine.id)
         stranded = []
@@ -395,7 +407,8 @@ class Lanes:
             return  # no lane has it among its room, and none is to
         self._told += len(engine.lanes)
         for lane in engine.lanes:
-            if has_seat and (lane.restriction.is_plain or self._finds_room(lane, engine)):
+            is_plain = lane.restriction.is_plain and lane.likely_s is None
+            if has_seat and (is_plain or self._finds_room(lane, engine)):
                 lane.room.add(engine)
                 if lane.count:
                     self.placeable[lane] = None
@@ -413,17 +426,14 @@ class Lanes:
         restriction = lane.restriction
         if restriction.needs and not restriction.fits(engine):
             return False
-        if restriction.run_s is None or engine.ends_at_s is None:
-            return True
-        return self.now_s < last_start_s(engine, restriction.run_s)
+        return engine.ends_at_s is None or self.now_s < lane.last_start_s(engine)
 
     def _finds_room(self, lane: Lane, engine: Engine) -> bool:
         """`fits`; and until when it does is noted."""
         if not self.fits(lane, engine):
             return False
-        if lane.restriction.run_s is not None and engine.ends_at_s is not None:
-            until_s = last_start_s(engine, lane.restriction.run_s)
-            self.tight_at_s = min(self.tight_at_s, until_s)
+        if engine.ends_at_s is not None:
+            self.tight_at_s = min(self.tight_at_s, lane.last_start_s(engine))
         return True
 
     def look_at_ends(self) -> None:
@@ -436,6 +446,63 @@ class Lanes:
             for lane in engine.lanes:
                 if engine in lane.room and not self._finds_room(lane, engine):
                     lane.room.discard(engine)
+
+    def drains_changed(self) -> None:
+        """An engine takes no more tasks, or does again."""
+        self._ends_changed = True
+
+    def next_s(self) -> float | None:
+        """When tasks may run on engines that a guess kept them from; None for never."""
+        return self.loose_at_s if self.loose_at_s < inf else None
+
+    def look_at_heads(self) -> None:
+        """The end of each event, and each placement, where engines end: see what is guessed of the
+        tasks whose turn it is, and of nobody else."""
+        if not self._ending:
+            return
+        if self._ends_changed:
+            self._ends_changed = False
+            for lane in self._lanes.values():
+                lane.last_end_s = last_end_s(lane.engines.values())
+        self.loose_at_s = inf
+        for lane in self._lanes.values():
+            self._look_at_head(lane)
+
+    def _look_at_head(self, lane: Lane) -> None:
+        if lane.restriction.run_s is not None:
+            return
+        guess_s = likely_s(lane.head()) if lane.count else None
+        if guess_s is not None:
+            loose_at_s = lane.last_end_s - guess_s
+            if self.now_s < loose_at_s:
+                self.loose_at_s = min(self.loose_at_s, loose_at_s)
+            else:
+                guess_s = None
+        if guess_s == lane.likely_s:
+            return
+        longer_s = max(guess_s or 0.0, lane.likely_s or 0.0)
+        lane.likely_s = guess_s
+        for ends_at_s, engine_id in self._by_end:
+            if ends_at_s > self.now_s + 2 * longer_s:
+                # Whoever stays for longer fits as well as before, until then.
+                self.tight_at_s = min(self.tight_at_s, ends_at_s - 2 * longer_s)
+                break
+            engine = self._ending[engine_id]
+            if engine_id not in lane.engines:
+                continue
+            has_seat = engine.id in self._with_seat and len(engine.assigned) < engine.limit
+            if has_seat and self._finds_room(lane, engine):
+                lane.room.add(engine)
+            else:
+                lane.room.discard(engine)
+        if lane.count and lane.room:
+            self.placeable[lane] = None
+
+    def _forget_guesses(self) -> None:
+        """No engine ends."""
+        self.loose_at_s = inf
+        for lane in self._lanes.values():
+            lane.likely_s = None
 
     def choices(self, rng: Random, now: float) -> Iterator[tuple[Task, Engine]]:
         """Take out every task that an engine has room for, each with the engine to seat it on.
@@ -457,7 +524,16 @@ class Lanes:
         task = lane.take()
         if task.inputs is not None and self._beside.has_choice:
             engine = self._beside.nearer(task, engine, lane.room)
+        if self._ending:  # as `take`, without the call: once for each task
+            self._look_at_head(lane)
         return task, engine
+
+    def take(self, lane: Lane) -> Task:
+        """Take the head of `lane` out; the caller seats it, and looks at no other before."""
+        task = lane.take()
+        if self._ending:
+            self._look_at_head(lane)
+        return task
 
     def all_placed(self, now: float) -> None:
         """No task waits any more that an engine has room for, unless a limit holds it up: then its
@@ -512,6 +588,7 @@ class Lanes:
                 has_seat = engine.id in self._with_seat and len(engine.assigned) < engine.limit
                 if has_seat and self._finds_room(lane, engine):
                     lane.room.add(engine)
+        lane.last_end_s = last_end_s(lane.engines.values())
         return lane
 
     def _drop_empty_lanes(self) -> None:

@@ -2,7 +2,8 @@
 
 Plain records: no rule lives here. Who may write which field is said beside it; `Task.state` is
 written by `Life.move` alone. A million waiting tasks are a million `Task`s, so a field
-here costs eight bytes each; what few tasks need is in `Task.options` or None.
+here costs eight bytes each; what few tasks need is in `Task.options` or None. Of tuples and lists
+with few in them a tuple takes half: so those that do not grow are tuples.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Function:
     users: int = 0
     #: As its client called it, for people; "" if it did not say.
     name: str = ""
+    #: The longest of its recent runs, if one took a second; 0 before. Written by lifetimes.py.
+    usual_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -73,9 +76,10 @@ class Task:
     #: Conditions and groups that wait for this task's end. Written by graph.py; None when ended.
     dependents: list[Condition | Group] | None = None
     #: What it waits for, or waited for: until it has ended.
-    conditions: list[Condition] | None = None
+    conditions: tuple[Condition, ...] | None = None
     follow: Condition | None = None
-    #: The tasks whose values the arguments need, until this one has ended, or is not kept.
+    #: The tasks whose values the arguments need, until this one has ended, or is not kept. Mostly
+    #: the very tuple that its first condition has as its upstreams.
     inputs: Sequence[Task] | None = None
     #: Where it queues while READY, and its place there: of each stretch in a queue its own, and 0
     #: outside of one. Written by ready.py.

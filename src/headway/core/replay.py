@@ -43,7 +43,7 @@ def choices_made(
         assert task is not None
         assert engine is not None
         assert task.lane is not None
-        yield task.lane.take(), engine
+        yield lanes.take(task.lane), engine
     for lane in lanes.placeable:
         if lane.count and lane.room and not lanes.limits.blocking(lane.tags, now):
             engine = next(iter(lane.room))

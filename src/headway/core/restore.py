@@ -91,6 +91,7 @@ class Restorer:
         """
         if not self._has_ended:
             self._fail(f"it ends after {self._parts} parts, without its last")
+        self._s.lanes.look_at_heads()
         return self._s
 
     def _fail(self, why: str) -> NoReturn:
@@ -112,7 +113,9 @@ class Restorer:
         self._s.clients[row.id] = Client(row.id, last_node=row.last_node, keeps=row.keeps)
 
     def _on_function(self, row: rows.FunctionRow) -> None:
-        function = Function(row.digest, row.payload, set(row.declared_by), row.users, row.name)
+        function = Function(
+            row.digest, row.payload, set(row.declared_by), row.users, row.name, row.usual_s
+        )
         self._functions.append(function)
         self._s.functions.put_back(function)
         for client in row.declared_by:
@@ -181,9 +184,9 @@ class Restorer:
             traceparent=row.traceparent,
         )
         if row.conditions is not None:
-            task.conditions = [self._condition(task, condition) for condition in row.conditions]
+            task.conditions = tuple([self._condition(task, each) for each in row.conditions])
         if row.inputs is not None:
-            task.inputs = [tasks[node] for node in row.inputs]
+            task.inputs = tuple([tasks[node] for node in row.inputs])
         tasks[task.id] = task
         self._s.lineages.put_back(task)
         if isinstance(task.result, StoredValue):
@@ -200,7 +203,7 @@ class Restorer:
             on=row.on,
             open=row.open,
             hits=row.hits,
-            upstreams=[s.tasks.get(node) or s.groups[node] for node in row.upstreams],
+            upstreams=tuple([s.tasks.get(node) or s.groups[node] for node in row.upstreams]),
             best=row.best,
             culprit=row.culprit,
             is_met=row.is_met,
@@ -235,7 +238,7 @@ class Restorer:
             waiting.append(self._condition_of(task, number))
 
     def _condition_of(self, task: TaskId, number: int) -> Condition:
-        return (self._s.tasks[task].conditions or [])[number]
+        return (self._s.tasks[task].conditions or ())[number]
 
     def _on_seated(self, row: rows.SeatedRow) -> None:
         engine = self._s.engines[row.engine]

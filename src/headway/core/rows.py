@@ -23,7 +23,7 @@ from headway.core.statistics import Counters
 from headway.core.timers import Timer
 from headway.errors import ReplayError
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 
 #: In the place of a condition's number: the edge leads to a group.
 GROUP = 255
@@ -61,6 +61,7 @@ class FunctionRow(Struct, array_like=True, frozen=True, tag=2):
     declared_by: list[ClientId]
     users: int
     name: str = ""
+    usual_s: float = 0.0
 
 
 class EngineRow(Struct, array_like=True, frozen=True, tag=3):

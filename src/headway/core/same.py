@@ -124,7 +124,7 @@ def _edges(edges: Iterable[Condition | Group] | None) -> list[tuple[TaskId, int 
 
 def _place(condition: Condition, task: Task) -> int:
     """Which of the conditions of `task` it is; -1 if it is none, which would be a bug."""
-    conditions = task.conditions or []
+    conditions = task.conditions or ()
     return conditions.index(condition) if condition in conditions else -1
 
 

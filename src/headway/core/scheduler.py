@@ -113,7 +113,8 @@ class Scheduler:
 
     def next_deadline_s(self) -> float | None:
         """When `tick` has something to do, None if nothing is due ever."""
-        due = (self.timers.next_s(), self.recalls.next_s(), self.limits.next_s())
+        lanes_s = self.lanes.next_s()
+        due = (self.timers.next_s(), self.recalls.next_s(), self.limits.next_s(), lanes_s)
         return min((t for t in due if t is not None), default=None)
 
     def place(self, now: float, out: Commands) -> None:
@@ -158,6 +159,7 @@ class Scheduler:
         if engine is None:
             return False
         lane.leave(task)
+        self.lanes.look_at_heads()
         self._life.seat(task, engine, now, out)
         return True
 

@@ -108,7 +108,12 @@ def _rows(s: Scheduler) -> Iterator[_Sized]:
     for function in s.functions:
         declared_by = sorted(function.declared_by)
         row = rows.FunctionRow(
-            function.digest, function.payload, declared_by, function.users, function.name
+            function.digest,
+            function.payload,
+            declared_by,
+            function.users,
+            function.name,
+            float(function.usual_s),
         )
         yield row, _ROW_BYTES + len(function.payload)
     yield from _tag_rows(s)
@@ -286,7 +291,7 @@ def _names_of(edges: Sequence[Condition | Group]) -> tuple[list[TaskId], bytes]:
             numbers.append(rows.GROUP)
         else:
             nodes.append(edge.task.id)
-            numbers.append((edge.task.conditions or []).index(edge))
+            numbers.append((edge.task.conditions or ()).index(edge))
     return nodes, bytes(numbers)
 
 

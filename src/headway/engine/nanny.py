@@ -184,6 +184,7 @@ class Nanny:
             note(Event.CONTROLLER_BACK)
         self._patience.on_welcome(welcome, time.monotonic())
         self._reports.resume()
+        self._keeper.share(welcome.value_store, welcome.cluster, time.monotonic())
         self._keeper.take_stock(time.monotonic())
         self._heartbeat_s = welcome.heartbeat_s
         self._heartbeat_at_s = 0.0
@@ -222,7 +223,7 @@ class Nanny:
                 self._heartbeat_at_s = now_s + self._heartbeat_s
                 if self._link.is_welcome:
                     self._link.say(m.Heartbeat(self._supervisor.vitals(), self._leaving.reason))
-                    if (stock := self._keeper.stock(now_s)) is not None:
+                    for stock in self._keeper.stock(now_s):
                         self._link.say(stock)
             reason = self._turn()
             if reason is not None:
@@ -288,7 +289,9 @@ class Nanny:
             elif isinstance(message, m.InterruptTasks):
                 self._supervisor.stop_tasks(message.token, message.tasks)
             elif isinstance(message, m.DropValues):
-                self._keeper.drop(message.values)
+                self._keeper.drop(message.values, message.store)
+            elif isinstance(message, m.TakeStock):
+                self._keeper.take_stock_of(message.store)
             elif isinstance(message, m.Bye):
                 return message.reason or "the cluster stopped"
         return None

@@ -31,7 +31,7 @@ from pathlib import Path
 import zmq
 
 from headway.config import EngineConfig, ValuesConfig, WireConfig
-from headway.core.events import EngineId, Outcome
+from headway.core.events import EngineId, Outcome, StoreId
 from headway.engine import stack
 from headway.engine.ears import Ears
 from headway.engine.gate import Gate
@@ -105,16 +105,18 @@ class EngineProcess:
             route, codec.to_engine(), self._make_hello, self._results.leave, self._on_welcome
         )
         self._ears = Ears(self._link, self._results, self._on_message)
-        store, values = options.store, ValuesConfig()
+        values = ValuesConfig()
+        store = options.store or StoreInfo(StoreId(options.nanny), [], options.host)
+        self._writer = Writer(store, options.token, values)
         keeper = Keeper(
             Reader(
                 info,
                 values,
                 wire,
-                own_store=store.store if store is not None else "",
+                own_store=store.store,
                 kept_bytes_max=values.fetched_bytes_max,
             ),
-            Writer(store, options.token, values) if store is not None else None,
+            self._writer,
             values,
             wire.frame_bytes_max,
         )
@@ -254,6 +256,7 @@ class EngineProcess:
         # One that takes us back sends all functions again: some of them may never have come.
         self._functions.clear()
         self._runner.engine = EngineId(welcome.number)
+        self._writer.share(welcome.value_store, welcome.cluster)
         self._results.resume(welcome.accepted)
 
     def _on_message(self, message: m.ToEngine) -> None:

@@ -2,8 +2,9 @@
 
 Rule 1: a file has its name only when it is whole: it is written under another, in the same
 directory, and renamed. Rule 2: it is never changed after that, so that whoever has mapped it may go
-on reading; also once it is removed, since the system keeps what is mapped. Rule 3: what is read is
-a file of ours that only we can write to, since it is a pickle.
+on reading; also once it is removed, since the system keeps what is mapped. It does not where
+another host removes a file of a network's file system: what is there is copied, not mapped. Rule 3:
+what is read is a file of ours that only we can write to, since it is a pickle.
 
 What this file must not know: which values are needed, and sockets.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import mmap
 import os
 import stat
@@ -27,6 +29,11 @@ _UNFINISHED = ".writing-"
 #: Pieces that one call writes, and bytes: what every system takes.
 _PIECES_MAX = 1024
 _WRITE_BYTES_MAX = 1 << 30
+#: File systems that serve several hosts, and may forget a file that one of them has mapped when
+#: another removes it. Those for large machines (Lustre, GPFS) are not among them: they don't.
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "afs", "ceph", "vboxsf"}
+)
 
 
 def write(directory: Path, name: str, writer: str, parts: Sequence[Buffer]) -> tuple[Path, int]:
@@ -74,11 +81,14 @@ def _write_all(fd: int, pieces: Sequence[Buffer]) -> None:
             left[at] = left[at][written:]
 
 
-def map_file(path: str | Path) -> memoryview:
+def map_file(path: str | Path, may_copy: bool = True) -> memoryview:
     """The whole file at `path`, mapped: it costs no memory of its own, and can't be written to.
 
+    Parameters:
+        may_copy: whether one that can't be mapped, see rule 2, is read into memory instead.
+
     Raises:
-        FileNotFoundError: there is none; it may be on another host.
+        FileNotFoundError: there is none; it may be on another host. Or it would be copied.
         ValueLost: it is not a file of ours alone, or can't be read.
     """
     try:
@@ -98,9 +108,30 @@ def map_file(path: str | Path) -> memoryview:
             )
         if not found.st_size:
             raise ValueLost(f"the value at {path} was cut: it is empty")
-        return memoryview(_map(fd, found.st_size))
+        if keeps_removed(found.st_dev):
+            return memoryview(_map(fd, found.st_size))
+        if not may_copy:
+            raise FileNotFoundError(errno.ENOENT, f"the value at {path} would be copied")
+        return memoryview(b"".join(_read_all(fd, found.st_size)))
     finally:
         os.close(fd)
+
+
+@functools.cache
+def keeps_removed(device: int) -> bool:
+    """Whether the file system with that `st_dev` keeps a file that is mapped, whoever removes it.
+
+    What is not in the table is taken for one of this host's own: parts of a btrfs have numbers of
+    their own.
+    """
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            fields, _, rest = line.partition(" - ")
+            if fields.split()[2:3] == [number]:
+                kind = rest.partition(" ")[0]
+                return kind not in _NETWORK and not kind.startswith("fuse")
+    return True
 
 
 def _map(fd: int, size: int) -> mmap.mmap | bytes:

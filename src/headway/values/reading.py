@@ -1,4 +1,5 @@
-"""Reading a stored value: where it lies, on its own host; else fetched from its store.
+"""Reading a stored value: where it lies, on its own host; else fetched from its store, or from the
+place that hosts share.
 
 Whether a value's host is ours is not asked: a file that is at its path, is ours and has its name in
 it, is it, wherever that file system comes from. What is fetched goes into memory of its own, once,
@@ -22,6 +23,7 @@ from headway.core.events import StoredValue
 from headway.errors import ConnectionLost, HeadwayError, ValueLost
 from headway.values import files, pieces
 from headway.values.layout import take_apart
+from headway.values.shared import read_url
 from headway.wire.endpoint import ConnectionInfo, Monitor, connect_once
 
 
@@ -57,9 +59,12 @@ class Reader:
         Raises:
             ValueLost: it is nowhere, damaged, or can't be reached; the message says which.
         """
-        data = self._find_kept(value) or self.map_here(value)
+        data = self._find_kept(value)
         if data is None:
-            data = self._fetch(value)
+            data = self.map_here(value)
+        if data is None:
+            is_url = _is_url(value)
+            data = read_url(value.path, value.size) if is_url else self._fetch(value)
             self._keep(value, data)
         return take_apart(value.name, data)
 
@@ -80,14 +85,17 @@ class Reader:
                 _, dropped = self._kept.popitem(last=False)
                 self._kept_bytes -= dropped.nbytes
 
-    def map_here(self, value: StoredValue) -> memoryview | None:
-        """The file of `value`, if it can be read in place; None if it is not on this host.
+    def map_here(self, value: StoredValue, may_copy: bool = True) -> memoryview | None:
+        """The file of `value`, if it can be read in place; None if it is not on this host, or with
+        `may_copy` false, if it would be copied.
 
         Raises:
             ValueLost: it was here, and is gone; or what is there is not fit to be read.
         """
+        if _is_url(value):
+            return None
         try:
-            return files.map_file(value.path)
+            return files.map_file(value.path, may_copy)
         except FileNotFoundError:
             if value.store == self._own_store or not value.address:
                 raise ValueLost(
@@ -170,6 +178,11 @@ class Reader:
             if monitor.has_ended:
                 why = monitor.handshake_failure() or "nobody listens there, or no more"
                 raise ValueLost(_out_of_reach(value, why))
+
+
+def _is_url(value: StoredValue) -> bool:
+    """Whether it is in a shared place that is no directory."""
+    return "://" in value.path
 
 
 def _out_of_reach(value: StoredValue, why: str) -> str:

@@ -52,6 +52,8 @@ class Store:
 
     def __init__(self, token: str, among: Sequence[Path] | None = None) -> None:
         self.directories: list[Path] = []
+        #: Where else its values are, for whoever asks: see shared.py.
+        self.shared: Path | None = None
         self._locks: list[int] = []
         why = "there is no place for them"
         for root in roots() if among is None else among:
@@ -108,7 +110,8 @@ class Store:
         """Where a value is."""
         if os.sep in name or name.startswith("."):
             return None
-        paths = (directory / name for directory in self.directories)
+        shared = [self.shared] if self.shared is not None else []
+        paths = (directory / name for directory in (*self.directories, *shared))
         return next((path for path in paths if path.exists()), None)
 
 

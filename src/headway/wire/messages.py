@@ -29,7 +29,7 @@ from headway.core.listing import TaskQuery
 from headway.core.problems import Problem
 
 #: Raised with every change of a message or of its meaning.
-VERSION = 4
+VERSION = 5
 
 #: A client says Heard after so many messages with results, or so many bytes of them.
 HEARD_MESSAGES = 100
@@ -110,7 +110,8 @@ class Welcome(Struct, tag="welcome", frozen=True):
     grows when a controller takes over the journal of one that ended. `accepted` is the peer's
     last batch that is in the controller's hands: a peer that returns sends the later ones again.
     `reconnect_s` is for how long a peer tries to come back, when the controller is silent or
-    the connection is lost, before it gives up. `nth` is the hello's.
+    the connection is lost, before it gives up. `nth` is the hello's. `value_store` is the URL of
+    the place where the cluster's hosts share large values; "" for none.
     """
 
     version: int
@@ -122,6 +123,7 @@ class Welcome(Struct, tag="welcome", frozen=True):
     accepted: int = 0
     reconnect_s: float = 0.0
     nth: int = 1
+    value_store: str = ""
 
 
 class WhoAreYou(Struct, tag="who-are-you", frozen=True):
@@ -490,16 +492,25 @@ class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
 
 
 class Stock(Struct, tag="stock", frozen=True):
-    """Nanny to controller: all the values that are in its store. Answered by a DropValues, if some
-    are there that nobody will ask for."""
+    """Nanny to controller: all the values that are in its store, or in `store`, whose nanny is
+    gone. Answered by a DropValues, if some are there that nobody will ask for."""
 
     values: list[str]
+    store: str = ""
+
+
+class TakeStock(Struct, tag="take-stock", frozen=True):
+    """Controller to nanny: say what is in `store`, whose nanny is gone, where values are shared."""
+
+    store: str
 
 
 class DropValues(Struct, tag="drop-values", frozen=True):
-    """Controller to nanny: values that nobody needs any more."""
+    """Controller to nanny: values that nobody needs any more, in its store, or in `store`, whose
+    nanny is gone, where values are shared."""
 
     values: list[str]
+    store: str = ""
 
 
 #: What the controller hears from a peer, by the peer's role; and what each hears from it.
@@ -546,6 +557,7 @@ ToNanny = (
     | StartEngines
     | InterruptTasks
     | DropValues
+    | TakeStock
     | Ping
     | Bye
 )

@@ -110,6 +110,15 @@ TracedMax = Annotated[
         help="The last N attempts that ended are kept for `headway trace`; 0 is none.",
     ),
 ]
+ValueStore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where large results are kept for all hosts: a directory that they share, or "
+        "s3://bucket/prefix and the like.",
+        show_default="each on its host",
+    ),
+]
 Daemon = Annotated[
     bool,
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
@@ -213,6 +222,7 @@ def start(
     adaptive: Adaptive = None,
     traced_max: TracedMax = 100_000,
     log_format: LogFormat = None,
+    value_store: ValueStore = None,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -235,7 +245,7 @@ def start(
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
         asked = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, traced_max)
-        options = replace(asked, log_format=log_format)
+        options = replace(asked, log_format=log_format, value_store=value_store)
         if not daemon:
             run(options, Console(highlight=False))
             return
