@@ -71,7 +71,7 @@ ROOMS = {
     ),
     "engine": room("engine current values interpreter core wire config errors", "msgspec zmq"),
     "client": room(
-        "client launchers tally values interpreter core wire config errors",
+        "client current launchers tally values interpreter core wire config errors",
         "msgspec zmq cloudpickle",
     ),
     "launchers": room("launchers interpreter wire errors", "parsl"),

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from headway.client.cluster import available_cores
 from headway.collector import tune_garbage_collection
-from headway.config import HWM_AUTO, AdmissionConfig
+from headway.config import HWM_AUTO, NESTED_DEPTH, AdmissionConfig
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
@@ -43,6 +43,7 @@ class StartOptions:
     unfinished_bytes_max: int = AdmissionConfig().unfinished_bytes_max
     limits: list[str] = field(default_factory=list)
     adaptive: str | None = None
+    nested_depth: int = NESTED_DEPTH
 
 
 def parse_hwm(text: str) -> int | str:
@@ -105,9 +106,11 @@ def parse_adaptive(text: str) -> tuple[int, int]:
         ValueError: it is not of that form.
     """
     least, _, most = text.partition(":")
-    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most) <= 10_000):
+    are_numbers = least.isdecimal() and most.isdecimal()
+    if not are_numbers or not max(1, int(least)) <= int(most) <= 10_000:
         raise ValueError(
-            f"--adaptive {text}: expected LEAST:MOST, such as 1:8, of 1 to 10,000 engines"
+            f"--adaptive {text}: expected LEAST:MOST, such as 1:8, of 0 to 10,000 engines, and 1 "
+            "at most or more"
         )
     return int(least), int(most)
 
@@ -139,6 +142,7 @@ def settings_of(options: StartOptions) -> Settings:
         unfinished_tasks_max=options.unfinished_tasks_max,
         unfinished_bytes_max=options.unfinished_bytes_max,
         limits=parse_limits("--limit", options.limits),
+        nested_depth=options.nested_depth,
     )
 
 

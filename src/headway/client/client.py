@@ -58,7 +58,8 @@ class Client(Maps):
         where: the connection file, or the name, of a cluster that runs. Default: that in the
             environment variable HEADWAY_CONNECTION, if it is set and `engines` is not given;
             else an embedded cluster is started.
-        engines: the number of engines of the embedded cluster; default one for each core.
+        engines: the number of engines of the embedded cluster; default one for each core. With 0
+            there are none until tasks wait, then up to one for each core: see `scale`.
         hwm: tasks outstanding on each engine: a number, 0 for no limit, or "auto".
         scheme: how engines are chosen: leastload, lru, twobin, weighted, plainrandom, or
             "module:function".
@@ -79,6 +80,8 @@ class Client(Maps):
         unfinished_bytes_max: the same for the bytes of their arguments.
         limits: of the embedded cluster, by tag: how many tasks with a tag are on engines at once,
             or are sent to them in a time, or both: {"db": 4, "api": "10/s", "web": "4, 100/min"}.
+        nested_depth: how many engines of the embedded cluster may stand in, for each of its own,
+            for those on which tasks wait for tasks that they have submitted; default 16.
         weight: this client's tasks take turns with those of other clients, so many a turn; see
             the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
@@ -113,6 +116,7 @@ class Client(Maps):
         unfinished_tasks_max: int | None = None,
         unfinished_bytes_max: int | None = None,
         limits: Mapping[str, int | str | None] | None = None,
+        nested_depth: int | None = None,
         weight: int | None = None,
         chaos: Chaos | None = None,
         launcher: Launcher | None = None,
@@ -134,6 +138,7 @@ class Client(Maps):
             "unfinished_tasks_max": unfinished_tasks_max,
             "unfinished_bytes_max": unfinished_bytes_max,
             "limits": limits,
+            "nested_depth": nested_depth,
         }
         self._defaults = options.defaults(weight=weight)
         timeout_s = cluster.check_timeout(timeout_s)
@@ -351,7 +356,7 @@ class Client(Maps):
         deadline_at = None if timeout is None else time.monotonic() + timeout
         while True:
             engines = self.engines()
-            if len(engines) >= n:
+            if sum(not engine.stands_in for engine in engines) >= n:
                 return engines
             if deadline_at is not None and time.monotonic() >= deadline_at:
                 raise TimeoutError(f"{len(engines)} of {n} engines were there after {timeout:g} s")
@@ -373,11 +378,11 @@ class Client(Maps):
         with.
 
         Raises:
-            TypeError, ValueError: they are not numbers from 1 on, in order.
+            TypeError, ValueError: they are not numbers from 0 on, in order, `most` from 1 on.
             HeadwayError, ConnectionLost: the controller can't, or does not answer.
         """
-        least = options.count("least", least, 1, 10_000)
-        most = options.count("most", most, least, 10_000)
+        least = options.count("least", least, 0, 10_000)
+        most = options.count("most", most, max(least, 1), 10_000)
         idle_s = options.seconds("idle", idle)
         self._link.order(
             "scale", count=most, scale=(least, AMOUNT_MAX if idle_s is None else idle_s)

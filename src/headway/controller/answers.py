@@ -12,6 +12,7 @@ from headway.controller.peers import Peers
 from headway.core.events import EngineId, TaskId, format_engine_id, format_task_id
 from headway.core.explain import explain, explain_all
 from headway.core.listing import TaskQuery, group_row, list_tasks, task_row
+from headway.core.records import Engine
 from headway.core.scheduler import Scheduler
 from headway.core.states import TaskState
 from headway.wire import messages as m
@@ -59,6 +60,13 @@ def answer(question: m.Ask, scheduler: Scheduler, peers: Peers, now: float) -> m
     return m.Answer(question.number, body)
 
 
+def _state_of(engine: Engine) -> str:
+    """Whether it takes tasks, in one word."""
+    if engine.draining:
+        return "draining"
+    return "ready" if engine.blocked is None else "waiting"
+
+
 def _engines(scheduler: Scheduler, peers: Peers) -> list[dict[str, Any]]:
     rows = []
     for engine in scheduler.engines.values():
@@ -69,7 +77,8 @@ def _engines(scheduler: Scheduler, peers: Peers) -> list[dict[str, Any]]:
                 "number": engine.id,
                 "host": engine.host,
                 "pid": engine.pid,
-                "state": "draining" if engine.draining else "ready",
+                "state": _state_of(engine),
+                "stands_in": engine.stands_in,
                 "load": engine.load,
                 "limit": None if engine.limit == float("inf") else int(engine.limit),
                 "resources": engine.resources,

@@ -22,7 +22,7 @@ from headway.errors import JournalError
 from headway.wire import messages as m
 
 #: Of the whole journal: its tables, its records, and the snapshot in it.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class ClientCame(Struct, array_like=True, tag="client", frozen=True):
@@ -82,6 +82,8 @@ EVENTS: tuple[type, ...] = (
     ev.ValueMissed,
     ev.LimitSet,
     ev.RetryAsked,
+    ev.EngineBlocked,
+    ev.EngineUnblocked,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
 _EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [

@@ -22,7 +22,14 @@ import msgspec
 import zmq
 from msgspec import Struct, structs
 
-from headway.config import HWM_AUTO, AdmissionConfig, EngineConfig, SchedulerConfig, WireConfig
+from headway.config import (
+    HWM_AUTO,
+    NESTED_DEPTH,
+    AdmissionConfig,
+    EngineConfig,
+    SchedulerConfig,
+    WireConfig,
+)
 from headway.controller.books import Books, Clock
 from headway.controller.descriptors import raise_limit
 from headway.controller.journal import DURABILITIES, OFF, Journal
@@ -91,6 +98,7 @@ class Settings(Struct, frozen=True):
     limits: dict[str, str] = {}
     #: At least and at most so many engines, as the work demands; None: as people say.
     adaptive: tuple[int, int] | None = None
+    nested_depth: int = NESTED_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +181,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             logs=Path(place.directory) / LOGS_DIR,
             limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
             adaptive=settings.adaptive,
+            nested_depth=settings.nested_depth,
         )
         on_ready(path, journal.path if journal is not None else None)
         try:
@@ -292,7 +301,7 @@ def _look_after_nanny(
     log = Path(place.directory) / _NANNY_LOG
     if place.nanny and is_running(place.nanny):
         return AdoptedNanny(place.nanny, log)
-    if not settings.engines:
+    if not settings.engines and settings.adaptive is None:
         return None
     return NannyProcess(
         Path(place.connection),

@@ -172,11 +172,19 @@ BACKOFF_S_MAX = 3600.0
 DEFAULT_OPTIONS = TaskOptions()
 
 
+class Parent(Struct, array_like=True, frozen=True):
+    """The attempt at a task whose code submitted another task, which is then its child."""
+
+    task: TaskId
+    attempt: int
+
+
 class TaskSpec(Struct, array_like=True):
     """One task, as its client submits it.
 
     `function` is an index into the batch's `functions`. `inputs` are the tasks whose values
-    the arguments need, in the order in which the engine will be given them.
+    the arguments need, in the order in which the engine will be given them. `parent` is the run
+    that submitted it, where one did.
     """
 
     id: TaskId
@@ -186,6 +194,7 @@ class TaskSpec(Struct, array_like=True):
     after: ConditionSpec | None = None
     follow: ConditionSpec | None = None
     options: TaskOptions | None = None
+    parent: Parent | None = None
 
 
 class GroupSpec(Struct, array_like=True):
@@ -257,9 +266,14 @@ class ClientJoined(Struct):
 
 class ClientLeft(Struct):
     """A client said goodbye, or fell silent for too long: what it asked for is dropped, unless
-    it asked to keep it (KeepAsked)."""
+    it asked to keep it (KeepAsked).
+
+    With `keeps_nested`, what it submitted for tasks stays: it was an engine's client, and lost with
+    that. Whether its tasks go on is their parents' matter.
+    """
 
     client: ClientId
+    keeps_nested: bool = False
 
 
 class KeepAsked(Struct):
@@ -345,6 +359,8 @@ class EngineJoined(Struct):
     store: StoreId = NO_STORE
     #: In so many seconds it ends, whatever runs there; None where nobody knows of an end.
     ends_in_s: float | None = None
+    #: It stands in for one that is blocked: it runs tasks that tasks have submitted, and no other.
+    stands_in: bool = False
 
 
 class EngineLeft(Struct):
@@ -365,6 +381,22 @@ class EngineLeft(Struct):
 
 class EngineDraining(Struct):
     """The engine takes no more tasks, and gives back those that it has not begun."""
+
+    engine: EngineId
+
+
+class EngineBlocked(Struct):
+    """The code of `task`, which runs on the engine, waits for tasks that it has submitted: until it
+    goes on the engine takes no tasks, and gives back those that it has not begun."""
+
+    engine: EngineId
+    task: TaskId
+    attempt: int
+
+
+class EngineUnblocked(Struct):
+    """What ran on the engine, and waited, goes on. One whose task ends is not blocked any more,
+    whether this is said or not."""
 
     engine: EngineId
 
@@ -484,6 +516,8 @@ Event = (
     | EngineJoined
     | EngineLeft
     | EngineDraining
+    | EngineBlocked
+    | EngineUnblocked
     | Finished
     | Started
     | GaveBack

@@ -23,7 +23,7 @@ from headway.core.statistics import Counters
 from headway.core.timers import Timer
 from headway.errors import ReplayError
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 
 #: In the place of a condition's number: the edge leads to a group.
 GROUP = 255
@@ -81,6 +81,8 @@ class EngineRow(Struct, array_like=True, frozen=True, tag=3):
     done: int
     ends_at_s: float | None = None
     longest_s: float = 0.0
+    stands_in: bool = False
+    blocked: TaskId | None = None
 
 
 class GroupRow(Struct, array_like=True, frozen=True, tag=4):
@@ -143,6 +145,8 @@ class TaskRow(Struct, array_like=True, frozen=True, tag=6):
     crashes: list[str] | None
     excluded: list[EngineId] | None
     since_s: float
+    #: parent, attempt, depth, owner.
+    nest: tuple[TaskId, int, int, ClientId] | None = None
 
 
 class EdgesRow(Struct, array_like=True, frozen=True, tag=7):
@@ -190,6 +194,7 @@ class QueueRow(Struct, array_like=True, frozen=True, tag=10):
     #: in the last row of a lane.
     turns: list[tuple[int, int]] = []
     run_s: float | None = None
+    depth: int = 0
 
 
 class TimersRow(Struct, array_like=True, frozen=True, tag=11):

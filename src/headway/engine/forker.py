@@ -47,10 +47,12 @@ _TAIL_BYTES = 2_000
 
 
 class Born(NamedTuple):
-    """A new engine: its token, and its ends of what it shares with its nanny."""
+    """A new engine: its token, its ends of what it shares with its nanny, and whether it stands in
+    for another."""
 
     token: str
     ends: Ends
+    stands_in: bool
 
 
 def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
@@ -72,7 +74,8 @@ def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
         message, fds, _, _ = socket.recv_fds(requests, MESSAGE_BYTES_MAX, FDS, _CLOSE_ON_EXEC)
         if not message:
             return None
-        token = json.loads(message)["token"]
+        request = json.loads(message)
+        token = request["token"]
         try:
             if cwd is not None:
                 os.chdir(cwd)  # it may have been written anew, or be gone
@@ -84,7 +87,7 @@ def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
                 requests.close()
                 ends = Ends(*fds)
                 _take_standard(ends)
-                return Born(token, ends)
+                return Born(token, ends, request["stands_in"])
             pid, hold_fd = born
             _say(requests, token=token, pid=pid)
             os.write(hold_fd, _GO)
@@ -204,7 +207,7 @@ class Forker:
             BlockingIOError: it has not looked at what it was asked before.
             OSError: it is gone.
         """
-        request = json.dumps({"token": child.token}).encode()
+        request = json.dumps({"token": child.token, "stands_in": child.stands_in}).encode()
         socket.send_fds(self._socket, [request], child.ends.fds())
 
     def hear(self) -> dict[str, Any] | None:

@@ -100,6 +100,15 @@ Adaptive = Annotated[
         help="So many engines at least and at most, as the work demands: 1:8.",
     ),
 ]
+NestedDepth = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=1_000,
+        metavar="N",
+        help="Engines more, at most, for each, while tasks wait for tasks that they have submitted.",
+    ),
+]
 Daemon = Annotated[
     bool,
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
@@ -192,6 +201,7 @@ def start(
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
     limit: Limits = None,
     adaptive: Adaptive = None,
+    nested_depth: NestedDepth = 16,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -213,7 +223,7 @@ def start(
         limits = (unfinished_tasks_max, unfinished_bytes_max)
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
-        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive)
+        options = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, nested_depth)
         if not daemon:
             run(options, Console(highlight=False))
             return
