@@ -85,9 +85,11 @@ class Hall:
         """The next turn, and what is said in it."""
         self.now += after_s
         self.said.messages.clear()
-        self.books.place(self.now)
-        self.stand_ins.look(self.now)
-        self.books.place(self.now)
+        for _ in range(2):
+            if self.now >= self.stand_ins.due_at_s:
+                self.stand_ins.look(self.now)
+            self.books.place(self.now)
+            self.stand_ins.placed(self.now)
         invariants.check(self.books.scheduler)
         return list(self.said.messages)
 

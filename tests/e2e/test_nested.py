@@ -15,6 +15,7 @@ import pytest
 
 import headway
 from headway import errors
+from headway.client import active
 from headway.wire.endpoint import read_connection_file
 from tests.e2e.conftest import wait_until
 
@@ -58,6 +59,15 @@ def by_await(n: int) -> int:
     return asyncio.run(all_of_them())
 
 
+def by_async_for(n: int) -> int:
+    async def all_of_them() -> int:
+        async with headway.AsyncClient() as client:
+            futures = client.as_completed(client.submit(square, x) for x in range(n))
+            return sum([await future async for future in futures])
+
+    return asyncio.run(all_of_them())
+
+
 def by_a_thread(n: int) -> int:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         return pool.submit(by_gather, n).result()
@@ -73,15 +83,10 @@ def by_a_client_of_its_own(n: int) -> int:
         return sum(client.gather(client.map(square, range(n))))
 
 
-def by_a_graph(n: int) -> int:
-    graph = headway.Graph.from_dict({f"{x}": (square, x) for x in range(n)})
-    return sum(graph.run(headway.get_client()).values())
-
-
 @pytest.fixture(scope="module")
 def one() -> Iterator[headway.Client]:
-    """A cluster of a single engine."""
-    with headway.Client(engines=1) as client:
+    """A durable cluster of a single engine."""
+    with headway.Client(engines=1, durability="normal", output=False) as client:
         client.wait_for_engines(1)
         yield client
 
@@ -95,6 +100,7 @@ def one() -> Iterator[headway.Client]:
         by_as_completed,
         by_their_as_completed,
         by_await,
+        by_async_for,
         by_a_thread,
         by_an_executor,
         by_a_client_of_its_own,
@@ -104,8 +110,6 @@ def test_a_task_waits_for_its_own_on_a_cluster_of_one_engine(
     one: headway.Client, wait: Callable[[int], int]
 ):
     assert one.submit(wait, 4).result(30) == 14
-    # The engine is not blocked any more: it takes tasks of clients.
-    assert one.submit(square, 3).result(30) == 9
 
 
 def fib(n: int) -> int:
@@ -115,22 +119,15 @@ def fib(n: int) -> int:
     return sum(client.gather([client.submit(fib, n - 1), client.submit(fib, n - 2)]))
 
 
-def test_a_recursion_with_a_wait_at_each_step_ends():
-    with headway.Client(engines=2) as client:
-        assert client.submit(fib, 7).result(60) == 13
-        assert sum(client.gather(client.map(by_gather, [3] * 20), timeout=60)) == 100
+def test_a_recursion_with_a_wait_at_each_step_ends_with_few_engines(one: headway.Client):
+    assert one.submit(fib, 6).result(60) == 8
+    # As deep as it is, not as wide: it has 24 tasks, of which 12 wait.
+    assert len(one.engines()) <= 8
 
 
-def nest(depth: int) -> int:
-    return 0 if depth == 0 else 1 + int(headway.get_client().submit(nest, depth - 1).result())
-
-
-def test_beyond_the_bound_the_task_that_waits_is_told_and_nobody_hangs():
-    with headway.Client(engines=1, nested_depth=1) as client:
-        assert client.submit(nest, 1).result(30) == 1
-        with pytest.raises(errors.NestedTooDeep, match="nested_depth is 1"):
-            client.submit(nest, 2).result(30)
-        assert client.submit(square, 3).result(30) == 9
+def test_many_tasks_that_each_wait_for_several_need_no_engine_each(one: headway.Client):
+    assert sum(one.gather(one.map(by_gather, [3] * 12), timeout=60)) == 12 * 5
+    assert len(one.engines()) <= 8
 
 
 def start_and_hold(folder: str) -> str:
@@ -154,24 +151,24 @@ def hold(folder: str) -> None:
         raise
 
 
-def test_an_engine_that_dies_while_its_task_waits_takes_the_children_along(tmp_path: Path):
-    with headway.Client(engines=1, output=False) as client:
-        future = client.submit(start_and_hold, str(tmp_path))
-        wait_until((tmp_path / "child").exists, "the child")
-        waiting = [e for e in client.engines() if e.state == "waiting"]
-        assert [e.stands_in for e in waiting] == [False]
-        assert "it waits for its 1 child" in future.explain()
-        os.kill(waiting[0].pid, signal.SIGKILL)
-        assert future.result(30) == "repeated"
-        wait_until((tmp_path / "stopped").exists, "the child to be stopped")
+def test_an_engine_that_dies_while_its_task_waits_takes_the_children_along(
+    one: headway.Client, tmp_path: Path
+):
+    future = one.submit(start_and_hold, str(tmp_path))
+    wait_until((tmp_path / "child").exists, "the child")
+    waiting = [engine for engine in one.engines() if engine.state == "waiting"]
+    assert [engine.stands_in for engine in waiting] == [False]
+    assert "it waits for its 1 child" in future.explain()
+    os.kill(waiting[0].pid, signal.SIGKILL)
+    assert future.result(30) == "repeated"
+    wait_until((tmp_path / "stopped").exists, "the child to be stopped")
 
 
-def test_to_cancel_a_task_that_waits_cancels_what_it_waits_for(tmp_path: Path):
-    with headway.Client(engines=1, output=False) as client:
-        future = client.submit(start_and_hold, str(tmp_path))
-        wait_until((tmp_path / "child").exists, "the child")
-        assert future.cancel()
-        wait_until((tmp_path / "stopped").exists, "the child to be stopped")
+def test_to_cancel_a_task_that_waits_cancels_what_it_waits_for(one: headway.Client, tmp_path: Path):
+    future = one.submit(start_and_hold, str(tmp_path))
+    wait_until((tmp_path / "child").exists, "the child")
+    assert future.cancel()
+    wait_until((tmp_path / "stopped").exists, "the child to be stopped")
 
 
 def wait_for_file(path: str) -> str:
@@ -184,14 +181,13 @@ def wait_for_child(path: str) -> Any:
     return headway.get_client().submit(wait_for_file, path).result()
 
 
-def test_tasks_that_wait_survive_the_death_of_the_controller(tmp_path: Path):
-    with headway.Client(engines=1, durability="normal") as client:
-        future = client.submit(wait_for_child, str(tmp_path / "go"))
-        wait_until(lambda: sum(e.load for e in client.engines()) == 2, "the child to be placed")
-        os.kill(read_connection_file(client.connection_file).pid, signal.SIGKILL)
-        (tmp_path / "go").touch()
-        assert future.result(60) == "seen"
-        assert client.submit(wait_for_child, str(tmp_path / "go")).result(30) == "seen"
+def test_tasks_that_wait_survive_the_death_of_the_controller(one: headway.Client, tmp_path: Path):
+    future = one.submit(wait_for_child, str(tmp_path / "go"))
+    wait_until(lambda: sum(e.load for e in one.engines()) == 2, "the child to be placed")
+    os.kill(read_connection_file(one.connection_file).pid, signal.SIGKILL)
+    wait_until(lambda: [e for e in one.engines() if e.state == "waiting"], "it to be said again")
+    (tmp_path / "go").touch()
+    assert future.result(60) == "seen"
 
 
 def leave_behind(path: str) -> None:
@@ -203,22 +199,35 @@ def test_what_a_task_has_submitted_and_not_waited_for_runs(one: headway.Client, 
     wait_until((tmp_path / "made").exists, "the child to run")
 
 
-def leave_and_raise(folder: str) -> None:
-    client = headway.get_client()
-    client.submit(hold, folder)
-    wait_for_file(f"{folder}/child")
+def leave_and_raise(path: str) -> None:
+    headway.get_client().submit(Path(path).touch)
     raise ValueError("enough")
 
 
-def test_what_a_task_has_submitted_is_stopped_when_it_raises(tmp_path: Path):
-    with headway.Client(engines=2, output=False) as client:
-        with pytest.raises(ValueError, match="enough"):
-            client.submit(leave_and_raise, str(tmp_path)).result(30)
-        wait_until((tmp_path / "stopped").exists, "the child to be stopped")
+def test_what_a_task_has_submitted_does_not_run_when_it_raises(one: headway.Client, tmp_path: Path):
+    # Behind it on the only engine: its children come before what its client submits next.
+    with pytest.raises(ValueError, match="enough"):
+        one.submit(leave_and_raise, str(tmp_path / "made")).result(30)
+    one.submit(square, 1).result(30)
+    assert not (tmp_path / "made").exists()
 
 
-def test_outside_of_tasks_the_client_is_the_one_that_is_open(one: headway.Client):
+def nest(depth: int) -> int:
+    return 0 if depth == 0 else 1 + int(headway.get_client().submit(nest, depth - 1).result())
+
+
+def test_beyond_the_bound_the_task_that_waits_is_told_and_nobody_hangs():
+    with headway.Client(engines=1, nested_depth=1) as client:
+        with pytest.raises(errors.NestedTooDeep, match="nested_depth is 1"):
+            client.submit(nest, 2).result(30)
+        assert client.submit(nest, 1).result(30) == 1
+
+
+def test_outside_of_tasks_the_client_is_the_one_that_is_open(
+    one: headway.Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(active, "_entered", [])
     with pytest.raises(errors.HeadwayError, match="there is no client"):
         headway.get_client()
-    with headway.Client(one.connection_file) as client:
-        assert headway.get_client() is client
+    with one:  # which closes it: it is the last that needs it
+        assert headway.get_client() is one

@@ -252,9 +252,10 @@ class Controller:
         if now >= self._chores_at_s:
             self._chores_at_s = now + self._wire.heartbeat_s
             self._do_chores(now, heard_s)
-        books.place(now)
-        self._leavers.look()
         self._stand_ins.look(now)
+        books.place(now)
+        self._stand_ins.placed(now)
+        self._leavers.look()
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
             self._outbox.say(asker, answer(question, self.scheduler, self.peers, now))

@@ -78,6 +78,10 @@ class StandIns:
         #: Since when a parked one has had no task.
         self._parked_since_s: dict[EngineId, float] = {}
         self._hopeless_since_s = inf
+        #: Nested tasks were ready that no engine had room for, when it was looked last; and when it
+        #: is looked again.
+        self._has_ready = False
+        self._ready_at_s = 0.0
 
     # --- what engines say ------------------------------------------------------------------------
 
@@ -102,11 +106,12 @@ class StandIns:
     # --- once a turn -----------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
-        """Have engines started, put to rest, and ended, as is needed."""
+        """Have engines started, put to rest, and ended, as is needed. Before it is placed: what the
+        scheduler is told in a turn comes before what it places."""
         if now < self.due_at_s:
             return
         hosts = self._see(now)
-        has_ready = any(x.count and x.restriction.depth for x in self._books.scheduler.lanes)
+        has_ready = self._has_ready
         for host in hosts.values():
             surplus = len(host.active) + len(self._starting_at(host)) - host.blocked
             if surplus < 0 and has_ready:
@@ -117,6 +122,18 @@ class StandIns:
         engines = self._books.scheduler.engines.values()
         is_needed = any(e.stands_in or e.blocked is not None for e in engines)
         self.due_at_s = now + (_LOOK_S if has_ready else 10 * _LOOK_S) if is_needed else inf
+
+    def placed(self, now: float) -> None:
+        """All that can be placed has been: whether anything nested is left that is ready."""
+        if not self._blocked:
+            self._has_ready = False
+        elif now >= self._ready_at_s:
+            self._ready_at_s = now + _LOOK_S
+            had_ready = self._has_ready
+            lanes = self._books.scheduler.lanes
+            self._has_ready = any(x.count and x.restriction.depth for x in lanes)
+            if self._has_ready and not had_ready:
+                self.due_at_s = 0.0
 
     def _see(self, now: float) -> dict[str, _Host]:
         peers = self._peers

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, NamedTuple
@@ -35,6 +37,9 @@ MESSAGE_BYTES_MAX = 1 << 16
 
 #: What a request brings is closed where other programs are started.
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+#: What a task needs that submits others. By name: engines know no clients.
+_NESTED = "headway.client.engine_client"
 
 #: What a new engine waits for.
 _GO = b"!"
@@ -94,6 +99,11 @@ def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
             os.close(hold_fd)
         for fd in fds:
             os.close(fd)
+        if request["stands_in"] and _NESTED not in sys.modules:
+            # Where tasks submit tasks, stand-ins run such that do so as well.
+            importlib.import_module(_NESTED)
+            gc.collect()
+            gc.freeze()
 
 
 def _say(requests: socket.socket, **words: object) -> None:
