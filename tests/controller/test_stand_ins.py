@@ -173,7 +173,7 @@ def test_beyond_the_bound_who_waits_last_is_told_and_only_after_a_while():
     (told,) = hall.turn(1.0)
     assert isinstance(told, m.StopWaiting)
     assert told.task == second
-    assert "on all 2 engines" in told.why
+    assert "are those of 2 tasks that wait for tasks of their own" in told.why
     assert "nested_depth is 1" in told.why
     # Nobody else is told before that one has ended
     assert hall.turn(5.0) == []
@@ -210,3 +210,22 @@ def test_a_nanny_that_leaves_or_has_given_up_is_asked_for_nothing():
     # And what it was asked for and won't start does not count
     hall.stand_ins.start_failed(hall.nanny)
     assert hall.turn(0.1) == [m.StartEngines(1, stand_ins=True)]
+
+
+def test_one_more_is_started_for_what_those_that_work_have_refused():
+    # Given a child that the stand-in of its parent refused
+    hall = Hall()
+    parent = hall.submit()
+    hall.turn()
+    child = hall.submit(parent)
+    hall.block(parent)
+    hall.turn()
+    hall.join(stands_in=True)
+    hall.turn(0.1)
+    refused = ev.Outcome(child, 1, ev.REFUSED, b"", error=ev.ErrorInfo([], "no"))
+    hall.books.tell(ev.Finished(hall.peer_of(child).number, [refused]), hall.now)
+    # Then another is started, which takes it
+    assert hall.turn(0.1) == [m.StartEngines(1, stand_ins=True)]
+    other = hall.join(stands_in=True)
+    hall.turn(0.1)
+    assert hall.peer_of(child) is other

@@ -6,8 +6,8 @@ blocked ones, by the nanny of these: such a stand-in runs nested tasks alone, th
 that few are needed however many tasks wait. Rule 1: on each host as many engines work as are its
 own. When a blocked engine goes on, a stand-in is one too many: it takes no more tasks, is kept for
 a moment, since a task that waits once often waits again, and then ends. Rule 2: there are at most
-`depth` of them for each engine of the host. Where all engines are blocked, and no other may be
-started, the one that was blocked last is told so: its task would wait for ever.
+`depth` of them for each engine of the host. Where no engine that works may run what is ready, and
+no other may be started, a task that waits for it is told so: it would wait for ever.
 
 Nothing of it is remembered: what there is says what is to be done, also after a restart.
 
@@ -17,6 +17,7 @@ What this file must not know: sockets, and how engines are started.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from math import inf
 
 from headway.controller.books import Books
@@ -24,7 +25,9 @@ from headway.controller.outbox import Outbox
 from headway.controller.peers import EnginePeer, NannyPeer, Peers
 from headway.core import events as ev
 from headway.core.events import EngineId, TaskId, format_task_id
-from headway.core.records import Engine
+from headway.core.ready import Lane
+from headway.core.records import Engine, Task
+from headway.core.words import name_of
 from headway.wire import messages as m
 
 #: While some engine is blocked, it is looked this often at most: some times what a look costs.
@@ -37,6 +40,8 @@ _PARKED_S = 3.0
 _START_S = 60.0
 #: For so long it must have looked as if a task would wait for ever, before it is told.
 _HOPELESS_S = 1.0
+#: So many tasks of a queue are looked at for one that somebody waits for.
+_WAITING_LOOK_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -118,7 +123,7 @@ class StandIns:
                 self._add(host, -surplus, now)
             self._settle_surplus(host, surplus, now)
             self._end_parked(host, now)
-        self._look_for_hope(hosts, has_ready, now)
+        self._help(self._find_stuck() if has_ready else None, hosts, now)
         engines = self._books.scheduler.engines.values()
         is_needed = any(e.stands_in or e.blocked is not None for e in engines)
         self.due_at_s = now + (_LOOK_S if has_ready else 10 * _LOOK_S) if is_needed else inf
@@ -226,35 +231,65 @@ class StandIns:
 
     # --- no hope ---------------------------------------------------------------------------------
 
-    def _look_for_hope(self, hosts: dict[str, _Host], has_ready: bool, now: float) -> None:
-        """Tell a task that would wait for ever, one at a time."""
-        if not has_ready or self._told or not self._is_hopeless(hosts):
+    def _find_stuck(self) -> Lane | None:
+        """The deepest nested tasks that are ready, and that no engine which works may run: all are
+        blocked, or the task was refused where it is free."""
+        stuck = None
+        for lane in self._books.scheduler.lanes:
+            r = lane.restriction
+            if not lane.count or not r.depth or r.allowed is not None:
+                continue
+            if any(self._works(engine) for engine in lane.engines.values()):
+                continue
+            if lane.engines and (stuck is None or r.depth > stuck.restriction.depth):
+                stuck = lane
+        return stuck
+
+    def _works(self, engine: Engine) -> bool:
+        """Whether it takes tasks, or will when its connection is there again."""
+        peer = self._peers.engines.get(engine.id)
+        is_away = peer is not None and not peer.is_here
+        return is_away or (engine.blocked is None and not engine.draining)
+
+    def _hosts_of(self, lane: Lane, hosts: dict[str, _Host]) -> list[_Host]:
+        """Where an engine more may run these tasks, as those that are blocked there may."""
+        nannies = dict.fromkeys(
+            peer.hello.nanny
+            for number in lane.engines
+            if (peer := self._peers.engines.get(number)) is not None
+        )
+        return [hosts[token] for token in nannies if token in hosts]
+
+    def _help(self, stuck: Lane | None, hosts: dict[str, _Host], now: float) -> None:
+        """Start one more for tasks that none of those may run that work; or, where that can't be,
+        tell a task that waits for one of them, one at a time."""
+        helpers = self._hosts_of(stuck, hosts) if stuck is not None else []
+        if stuck is None or any(self._starting_at(host) for host in helpers):
             self._hopeless_since_s = inf
             return
+        for host in helpers:
+            if self._may_start(host) > 0:
+                self._hopeless_since_s = inf
+                self._add(host, 1, now)
+                return
         self._hopeless_since_s = min(self._hopeless_since_s, now)
-        if now - self._hopeless_since_s < _HOPELESS_S:
+        if self._told or now - self._hopeless_since_s < _HOPELESS_S:
             return
-        self._hopeless_since_s = inf
-        number = next(reversed(self._blocked))
+        waits_for = {engine_task: number for number, (engine_task, _) in self._blocked.items()}
+        for task in islice(stuck.waiting(), _WAITING_LOOK_MAX):
+            number = waits_for.get(task.nest.parent) if task.nest is not None else None
+            if number is not None:
+                self._tell(number, task)
+                return
+
+    def _tell(self, number: EngineId, child: Task) -> None:
+        """What `number` runs waits for `child`, which can't run."""
         task, attempt = self._blocked[number]
-        peer = self._peers.engines[number]
         self._told.add(number)
-        self._outbox.say(peer, m.StopWaiting(task, attempt, self._why(task)))
-
-    def _is_hopeless(self, hosts: dict[str, _Host]) -> bool:
-        """Whether each engine is blocked, all are here, and no other comes."""
-        if not self._blocked or not all(peer.is_here for peer in self._peers.engines.values()):
-            return False
-        engines = self._books.scheduler.engines.values()
-        if any(e.blocked is None and (e.assigned or not e.draining) for e in engines):
-            return False
-        return not any(self._starting_at(h) or self._may_start(h) > 0 for h in hosts.values())
-
-    def _why(self, task: TaskId) -> str:
-        count = len(self._blocked)
-        return (
-            f"task {format_task_id(task)} would wait for ever: on all {count} engines, which are "
-            f"as many as there may be, tasks wait for tasks that they have submitted, and none is "
-            f"left to run these. Let fewer of them wait for each other, or allow more engines to "
+        why = (
+            f"task {format_task_id(task)} would wait for ever: it waits for {name_of(child)}, and "
+            f"the engines that may run this are those of {len(self._blocked)} tasks that wait for "
+            f"tasks of their own. Let fewer of them wait for each other, or allow more engines to "
             f"stand in for those that wait: nested_depth is {self._depth}"
         )
+        self._outbox.say(self._peers.engines[number], m.StopWaiting(task, attempt, why))
