@@ -1,4 +1,4 @@
-"""Engines that stand in: how many, when they are put to rest, and who is told that it is hopeless."""
+"""Engines that stand in: how many, when they are put to rest, and who is told to wait no more."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ class Hall:
 
     def join(self, stands_in: bool = False) -> EnginePeer:
         name = f"engine-{len(self.peers.engines)}"
-        hello = m.EngineHello(
-            m.VERSION, name, "nanny", 1, "host", {}, "", [], 1, None, stands_in
-        )
+        hello = m.EngineHello(m.VERSION, name, "nanny", 1, "host", {}, "", [], 1, None, stands_in)
         number = self.books.engine_came(name.encode(), hello, self.now)
         peer = EnginePeer(name.encode(), number, hello, self.now)
         self.peers.add(peer)

@@ -133,13 +133,11 @@ class Client(Maps):
             "resources": resources,
             "python": python,
             "name": name,
-            "durability": durability,
-            "journal": journal,
+            "durability": durability, "journal": journal,
             "unfinished_tasks_max": unfinished_tasks_max,
             "unfinished_bytes_max": unfinished_bytes_max,
-            "limits": limits,
-            "nested_depth": nested_depth,
-        }
+            "limits": limits, "nested_depth": nested_depth,
+        }  # fmt: skip
         self._defaults = options.defaults(weight=weight)
         timeout_s = cluster.check_timeout(timeout_s)
         where = cluster.choose(where, cluster_options, os.environ)

@@ -114,9 +114,7 @@ def wait(client: Client, step: Callable[[float | None], Any], timeout_s: float |
 
 
 @contextlib.contextmanager
-def blocked(
-    client: Client, wake: Callable[[], None] | None = None
-) -> Iterator[Callable[[], None]]:
+def blocked(client: Client, wake: Callable[[], None] | None = None) -> Iterator[Callable[[], None]]:
     """Inside an engine, its slot is given back until this ends.
 
     Parameters:

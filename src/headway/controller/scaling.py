@@ -90,8 +90,7 @@ class Scaling:
         """
         if not 0 <= least <= most or most < 1:
             raise ValueError(
-                f"a cluster can't have {least} to {most} engines: from 0 on, in order, and 1 at most "
-                "or more"
+                f"a cluster can't have {least} to {most} engines: from 0 on, in order, not 0 to 0"
             )
         if self._policy is None:
             self._known = set(_own(self._scheduler))

@@ -220,12 +220,13 @@ class StandIns:
         for engine in host.parked:
             if engine.assigned:
                 self._parked_since_s.pop(engine.id, None)
-            elif now - self._parked_since_s.setdefault(engine.id, now) >= _PARKED_S:
-                if host.nanny.is_here:
-                    token = self._peers.engines[engine.id].hello.token
-                    why = "was given back: nobody waits whom it would stand in for"
-                    self._outbox.say(host.nanny, m.StopEngine(token, why))
-                    self._parked_since_s[engine.id] = now  # should that be lost, it is said again
+                continue
+            idle_s = now - self._parked_since_s.setdefault(engine.id, now)
+            if idle_s >= _PARKED_S and host.nanny.is_here:
+                token = self._peers.engines[engine.id].hello.token
+                why = "was given back: nobody waits whom it would stand in for"
+                self._outbox.say(host.nanny, m.StopEngine(token, why))
+                self._parked_since_s[engine.id] = now  # should that be lost, it is said again
         for number in self._parked_since_s.keys() - self._peers.engines.keys():
             del self._parked_since_s[number]
 

@@ -36,7 +36,7 @@ from headway.core.limits import Limits
 from headway.core.lineage import Lineages, is_held, is_kept
 from headway.core.prefetch import limit_of
 from headway.core.problems import Problem
-from headway.core.ready import Lanes, bound_of
+from headway.core.ready import Lane, Lanes, bound_of
 from headway.core.recall import Recalls
 from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme

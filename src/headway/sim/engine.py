@@ -306,8 +306,7 @@ class SimEngine:
         elif isinstance(message, m.StopTasks):
             self._stop(message.tasks)
         elif isinstance(message, m.StopWaiting):
-            if self.run is not None and self.nested.refuse(message.task, message.attempt):
-                self._report(self.run, "raised")
+            self._stop_waiting(message)
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
         if welcome.nth != self._nth or self._is_welcome:
@@ -333,6 +332,10 @@ class SimEngine:
         if self.run is None and self.started in held:
             held.remove(self.started)  # it has ended since
         self.nanny.witness.holds(self.token, self.nanny.resources, held)
+
+    def _stop_waiting(self, message: m.StopWaiting) -> None:
+        if self.run is not None and self.nested.refuse(message.task, message.attempt):
+            self._report(self.run, "raised")
 
     def _stop(self, tasks: list[TaskId]) -> None:
         """Drop those that have not begun. The one that runs is its nanny's to interrupt."""

@@ -106,7 +106,7 @@ NestedDepth = Annotated[
         min=0,
         max=1_000,
         metavar="N",
-        help="Engines more, at most, for each, while tasks wait for tasks that they have submitted.",
+        help="Engines more, at most, for each, while tasks wait for tasks that they submitted.",
     ),
 ]
 Daemon = Annotated[
