@@ -85,7 +85,7 @@ class WireConfig:
 #: For each engine of a host, so many more stand in, at most, for those on which tasks wait for
 #: tasks that they have submitted: so many levels of these may wait for each other everywhere.
 #: A process more costs some MB; who recurses deeper had better not wait at each step.
-NESTED_DEPTH = 16
+NESTED_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,9 @@ class FakeChild:
     oom_kills_before = 0
     pid = None
 
-    def __init__(self, token, tail_lines):
+    def __init__(self, token, tail_lines, *, stands_in=False):
         self.token = token
+        self.stands_in = stands_in
         self.started_at_s = 0.0
         self.tail = Tail(tail_lines)
         self.is_ready = False

@@ -81,7 +81,7 @@ class Client(Maps):
         limits: of the embedded cluster, by tag: how many tasks with a tag are on engines at once,
             or are sent to them in a time, or both: {"db": 4, "api": "10/s", "web": "4, 100/min"}.
         nested_depth: how many engines of the embedded cluster may stand in, for each of its own,
-            for those on which tasks wait for tasks that they have submitted; default 16.
+            for those on which tasks wait for tasks that they have submitted; default 32.
         weight: this client's tasks take turns with those of other clients, so many a turn; see
             the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see

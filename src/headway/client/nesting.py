@@ -87,9 +87,10 @@ def host_of(address: str) -> current.Host | None:
 
 def _engine_of(client: Client) -> current.Host | None:
     """The engine whose slot is given back while this thread waits for tasks of `client`."""
+    if current.engine is None or not current.task:
+        return None
     link = client._link
-    engine = link.host
-    return None if engine is None or not current.task or link.is_io_thread else engine
+    return None if link.is_io_thread else link.host
 
 
 def wait(client: Client, step: Callable[[float | None], Any], timeout_s: float | None) -> None:
@@ -168,7 +169,7 @@ class _Waiters(list[Any]):
 
 def waiters(client: Client) -> list[Any]:
     """What a future of `client` keeps those in who are told of its end."""
-    return [] if client._link.host is None else _Waiters(client)
+    return [] if current.engine is None or client._link.host is None else _Waiters(client)
 
 
 # --- the client of an engine ---------------------------------------------------------------------

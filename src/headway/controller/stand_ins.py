@@ -34,7 +34,7 @@ from headway.wire import messages as m
 _LOOK_S = 0.005
 #: A stand-in that was too many for so long takes no more tasks; and ends when it had none for so
 #: long since. Before, the task that went on may wait again.
-_SURPLUS_S = 0.05
+_SURPLUS_S = 0.01
 _PARKED_S = 3.0
 #: An engine that was asked for and has not joined by then did not start.
 _START_S = 60.0

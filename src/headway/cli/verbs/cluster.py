@@ -201,7 +201,7 @@ def start(
     unfinished_bytes_max: UnfinishedBytes = 4 << 30,
     limit: Limits = None,
     adaptive: Adaptive = None,
-    nested_depth: NestedDepth = 16,
+    nested_depth: NestedDepth = 32,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
