@@ -82,7 +82,7 @@ def print_table(title: str, unit: str, figures: Mapping[str, Sequence[float]], b
         times = ratios(values, figures[base])
         row = f"  {name:<20}{figure(statistics.median(values)):>8}  ({spread(values)})"
         if name != base:
-            row = f"{row:<52}{statistics.median(times):.2f} x {base} ({spread(times)})"
+            row = f"{row:<56}{statistics.median(times):.2f} x {base} ({spread(times)})"
         print(row, flush=True)
 
 
