@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headway.client.client import Client
     from headway.client.dependency import Dependency
     from headway.client.futures import Future, Group
+    from headway.client.nesting import get_client
     from headway.client.options import EngineInfo
     from headway.client.progress import progress
     from headway.client.stream import Stream
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022 - in groups, not in alphabetical order
     "Future",
     "Group",
     "Stream",
+    "get_client",
     # Graphs that are described first
     "Graph",
     "Ref",
@@ -72,6 +74,7 @@ _HOMES = {
     "EngineInfo": "headway.client.options",
     "Executor": "headway.doors.executor",
     "dask_get": "headway.doors.dask",
+    "get_client": "headway.client.nesting",
     "progress": "headway.client.progress",
     "register_joblib": "headway.doors.joblib",
     "task": "headway.doors.graph",

@@ -82,6 +82,12 @@ class WireConfig:
     away_timeout_s: float = 60.0
 
 
+#: For each engine of a host, so many more stand in, at most, for those on which tasks wait for
+#: tasks that they have submitted: so many levels of these may wait for each other everywhere.
+#: A process more costs some MB; who recurses deeper had better not wait at each step.
+NESTED_DEPTH = 32
+
+
 @dataclass(frozen=True, slots=True)
 class AdmissionConfig:
     """How much work a controller holds: beyond it `submit` waits. A client may have as much

@@ -6,6 +6,7 @@
         ImpossibleDependency    a dependency can no longer be met, or no engine may run the task
       TaskTimeout               (TimeoutError) `timeout` or `run_timeout` of a task passed
       EngineError               the task's engine ended, and it may not be repeated
+      NestedTooDeep             too many tasks wait for tasks that they have submitted
       TaskCancelled             (concurrent.futures.CancelledError) the task was cancelled
       CommandFailed             the command of a shell task failed: exit code, or signal
       ValueLost                 a large value is gone with the host that kept it
@@ -57,6 +58,11 @@ class TaskTimeout(HeadwayError, TimeoutError):
 
 class EngineError(HeadwayError):
     """Raised when the engine that ran a task ended, and the task may not be repeated."""
+
+
+class NestedTooDeep(HeadwayError):
+    """Raised where a task waits for tasks that it has submitted, and there is no engine to run
+    them: on all that there may be, tasks wait for tasks of their own."""
 
 
 class TaskCancelled(HeadwayError, concurrent.futures.CancelledError):

@@ -144,4 +144,33 @@ def test_without_bounds_nothing_is_done(env: Env, fleet: PlayedFleet):
     assert not scaling.is_on
     with pytest.raises(ValueError, match="can't have 3 to 2 engines"):
         scaling.set_bounds(3, 2)
+    with pytest.raises(ValueError, match="can't have 0 to 0 engines"):
+        scaling.set_bounds(0, 0)
     assert fleet.asked == []
+
+
+def test_with_none_at_least_all_are_given_back_and_one_comes_when_a_task_waits():
+    env = Env(hwm=1)
+    fleet = PlayedFleet(env)
+    scaling = Scaling(env.scheduler, fleet)
+    scaling.set_bounds(0, 4)
+    look(scaling, env)
+    assert fleet.asked == []
+    task = env.submit()
+    look(scaling, env)
+    assert fleet.asked == [1]
+    engine = env.engine()
+    look(scaling, env)
+    env.finish(task)
+    look(scaling, env, 1.0)
+    look(scaling, env, 60.0)
+    assert fleet.given_back == [engine]
+
+
+def test_those_that_stand_in_for_others_are_no_part_of_it(
+    scaling: Scaling, env: Env, fleet: PlayedFleet
+):
+    env.tell(ev.EngineJoined(EngineId(9), {}, stands_in=True))
+    look(scaling, env)
+    look(scaling, env, 100.0)
+    assert fleet.given_back == []

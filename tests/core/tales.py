@@ -138,6 +138,7 @@ class Tale:
             (1, self._abandon),
             (2, self._limit),
             (1, self._remember),
+            (2, self._block_or_go_on),
         ]
 
     def acts(self, count: int) -> Iterator[Act]:
@@ -268,7 +269,14 @@ class Tale:
         if self._once_in(3):
             follow = self._condition(tasks[-12:])
         options = None if self._once_in(3) else self._options()
-        return ev.TaskSpec(node, function, b"args of %d" % node, inputs, after, follow, options)
+        args = b"args of %d" % node
+        return ev.TaskSpec(node, function, args, inputs, after, follow, options, self._parent())
+
+    def _parent(self) -> ev.Parent | None:
+        """A run that submits it, seldom one that is over."""
+        engine = self._engine() if self._once_in(4) else None
+        task = self._pick(list(engine.assigned.values())) if engine is not None else None
+        return task and ev.Parent(task.id, task.attempt - self._once_in(8))
 
     def _condition(self, nodes: list[TaskId]) -> ev.ConditionSpec:
         upstreams = self._some(nodes, 4)
@@ -325,8 +333,17 @@ class Tale:
         resources = self._rng.choice([{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.1}])
         host = f"host-{engine % 2}"
         ends_in_s = self._rng.choice([None, None, 2.0, 40.0])
+        stands_in = self._once_in(4)
         store = ev.StoreId(host)
-        return ev.EngineJoined(engine, resources, host, 1_000 + engine, store, ends_in_s)
+        return ev.EngineJoined(engine, resources, host, 1_000 + engine, store, ends_in_s, stands_in)
+
+    def _block_or_go_on(self) -> ev.Event | None:
+        """A task begins to wait for its own, or goes on; said at times when it is not so."""
+        engine = self._engine()
+        if engine is None or (engine.blocked is not None and not self._once_in(4)):
+            return engine and ev.EngineUnblocked(engine.id)
+        task = self._pick(list(engine.assigned.values()))
+        return task and ev.EngineBlocked(engine.id, task.id, task.attempt)
 
     def _leave(self) -> ev.Event | None:
         engine = self._engine()

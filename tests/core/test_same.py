@@ -98,7 +98,8 @@ FIND: dict[type, Callable[[Scheduler], Any]] = {
 def test_every_kind_of_record_is_known():
     kinds = {kind for kind in vars(records).values() if isinstance(kind, type)}
     ours = {kind for kind in kinds if is_dataclass(kind) and kind.__module__ == records.__name__}
-    by_value = {records.Stamps, records.Lineage}  # compared as a whole, inside what has them
+    # Compared as a whole, inside what has them.
+    by_value = {records.Stamps, records.Lineage, records.Nest}
     assert ours - by_value == set(FIND)
 
 

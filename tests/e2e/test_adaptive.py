@@ -39,7 +39,14 @@ def test_a_cluster_that_stays_has_as_many_as_it_is_to_have_at_least():
             assert len(client.wait_for_engines(2)) == 2
 
 
-@pytest.mark.parametrize("text", ["0:3", "3:1", "3", "1:10001"])
+def test_a_cluster_of_none_at_least_starts_one_when_a_task_waits():
+    with cluster("--adaptive", "0:2") as made:
+        assert made.json("engines") == []
+        with headway.Client(made.name) as client:
+            assert client.submit(pow, 2, 2).result(DEADLINE_S) == 4
+
+
+@pytest.mark.parametrize("text", ["0:0", "3:1", "3", "1:10001"])
 def test_bounds_that_make_no_sense_are_said_to(text: str):
     done = run("start", "--adaptive", text)
     assert done.returncode == 1
@@ -50,5 +57,5 @@ def test_a_client_says_so_too():
     with headway.Client(engines=1) as client:
         with pytest.raises(ValueError, match="most=1 must be at least 2"):
             client.scale(2, 1)
-        with pytest.raises(ValueError, match="least=0 must be at least 1"):
-            client.scale(0, 1)
+        with pytest.raises(ValueError, match="most=0 must be at least 1"):
+            client.scale(0, 0)

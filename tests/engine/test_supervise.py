@@ -30,8 +30,9 @@ class FakeChild:
     oom_kills_before = 0
     pid = None
 
-    def __init__(self, token, tail_lines):
+    def __init__(self, token, tail_lines, *, stands_in=False):
         self.token = token
+        self.stands_in = stands_in
         self.started_at_s = 0.0
         self.tail = Tail(tail_lines)
         self.is_ready = False
@@ -280,3 +281,16 @@ def test_an_engine_for_which_no_files_are_left_leaves_none_open(monkeypatch):
         Child("token", 5)
     monkeypatch.undo()
     assert count() == before
+
+
+def test_one_that_stands_in_is_not_replaced_when_it_has_ended(host):
+    host.start(1)
+    host.supervisor.start(host.now_s, stands_in=True)
+    own, other = host.living
+    assert [own.stands_in, other.stands_in] == [False, True]
+    for child in host.living:
+        child.is_ready, child.runs = True, 1
+    host.supervisor.on_time(host.now_s)
+    host.end(other, exit_code=-9)
+    host.supervisor.on_time(host.now_s)
+    assert host.living == [own]

@@ -77,7 +77,8 @@ ROOMS = {
         "msgspec zmq opentelemetry",
     ),
     "client": room(
-        "client referred memo launchers tally traces values interpreter core wire config errors",
+        "client current referred memo launchers tally traces values interpreter core wire config "
+        "errors",
         "msgspec zmq cloudpickle opentelemetry",
     ),
     "launchers": room("launchers interpreter logbook wire errors", "parsl ipyparallel"),

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from headway.sim.faults import Faults, draw
-from headway.sim.run import LARGE_FROM, LEFT_FROM, LIMITS_FROM, run
+from headway.sim.run import LARGE_FROM, LEFT_FROM, LIMITS_FROM, NESTED_FROM, run
 
 #: A seed that failed, and what was wrong.
 STORIES = {
@@ -52,6 +52,11 @@ def test_limits_are_never_passed_and_hold_nobody_up_for_ever(seed: int):
 
 @pytest.mark.parametrize("seed", range(LEFT_FROM, LEFT_FROM + 12))
 def test_what_clients_left_behind_ends_though_they_are_gone(seed: int):
+    assert run(seed).violation == ""
+
+
+@pytest.mark.parametrize("seed", range(NESTED_FROM, NESTED_FROM + 15))
+def test_tasks_that_wait_for_tasks_of_their_own_end_and_none_is_left(seed: int):
     assert run(seed).violation == ""
 
 

@@ -111,6 +111,7 @@ EXAMPLES: list[Any] = [
     ),
     m.GiveBack([1, 2]),
     m.StopTasks([3]),
+    m.StopWaiting(3, 1, "it would wait for ever"),
     m.Outcomes(
         1,
         [
@@ -121,6 +122,8 @@ EXAMPLES: list[Any] = [
         ],
     ),
     m.Returned([m.Held(4, 1)], [5, 6]),
+    m.Blocked(4, 1),
+    m.Unblocked(),
     m.Heartbeat([m.Vitals("token", 7, 1.5, 1 << 33), m.Vitals("other", None, 0.0, 0)]),
     m.EngineDied("token", EngineEnd("killed by SIGKILL", overran=True), 7, True),
     m.EnginesFailed("no module named x"),

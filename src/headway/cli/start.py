@@ -18,7 +18,7 @@ from rich.console import Console
 
 from headway.client.cluster import available_cores, value_store_url
 from headway.collector import tune_garbage_collection
-from headway.config import HWM_AUTO, AdmissionConfig
+from headway.config import HWM_AUTO, NESTED_DEPTH, AdmissionConfig
 from headway.controller.journal import NORMAL
 from headway.controller.serve import Settings, serve
 from headway.core.events import AMOUNT_MAX
@@ -47,6 +47,7 @@ class StartOptions:
     traced_max: int = Settings().traced_max
     log_format: str | None = None
     value_store: str | None = None
+    nested_depth: int = NESTED_DEPTH
 
 
 def parse_hwm(text: str) -> int | str:
@@ -109,9 +110,11 @@ def parse_adaptive(text: str) -> tuple[int, int]:
         ValueError: it is not of that form.
     """
     least, _, most = text.partition(":")
-    if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most) <= 10_000):
+    are_numbers = least.isdecimal() and most.isdecimal()
+    if not are_numbers or not max(1, int(least)) <= int(most) <= 10_000:
         raise ValueError(
-            f"--adaptive {text}: expected LEAST:MOST, such as 1:8, of 1 to 10,000 engines"
+            f"--adaptive {text}: expected LEAST:MOST, such as 1:8, of 0 to 10,000 engines, and 1 "
+            "at most or more"
         )
     return int(least), int(most)
 
@@ -146,6 +149,7 @@ def settings_of(options: StartOptions) -> Settings:
         traced_max=options.traced_max,
         log_format=choose_format(options.log_format),
         value_store=value_store_url(options.value_store),
+        nested_depth=options.nested_depth,
     )
 
 

@@ -39,7 +39,7 @@ class Asks:
         deadline_at = None if timeout is None else time.monotonic() + timeout
         while True:
             engines = self.engines()
-            if len(engines) >= n:
+            if sum(not engine.stands_in for engine in engines) >= n:
                 return engines
             if deadline_at is not None and time.monotonic() >= deadline_at:
                 raise TimeoutError(f"{len(engines)} of {n} engines were there after {timeout:g} s")
@@ -61,11 +61,11 @@ class Asks:
         with.
 
         Raises:
-            TypeError, ValueError: they are not numbers from 1 on, in order.
+            TypeError, ValueError: they are not numbers from 0 on, in order, `most` from 1 on.
             HeadwayError, ConnectionLost: the controller can't, or does not answer.
         """
-        least = options.count("least", least, 1, 10_000)
-        most = options.count("most", most, least, 10_000)
+        least = options.count("least", least, 0, 10_000)
+        most = options.count("most", most, max(least, 1), 10_000)
         idle_s = options.seconds("idle", idle)
         self._link.order(
             "scale", count=most, scale=(least, AMOUNT_MAX if idle_s is None else idle_s)

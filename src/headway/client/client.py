@@ -62,7 +62,8 @@ class Client(Asks, Maps, Traces):
         where: the connection file, or the name, of a cluster that runs. Default: that in the
             environment variable HEADWAY_CONNECTION, if it is set and `engines` is not given;
             else an embedded cluster is started.
-        engines: the number of engines of the embedded cluster; default one for each core.
+        engines: the number of engines of the embedded cluster; default one for each core. With 0
+            there are none until tasks wait, then up to one for each core: see `scale`.
         hwm: tasks outstanding on each engine: a number, 0 for no limit, or "auto".
         scheme: how engines are chosen: leastload, lru, twobin, weighted, plainrandom, or
             "module:function".
@@ -85,6 +86,8 @@ class Client(Asks, Maps, Traces):
             or are sent to them in a time, or both: {"db": 4, "api": "10/s", "web": "4, 100/min"}.
         value_store: where the embedded cluster keeps large results for all its hosts: a directory
             that they share, or a URL such as "s3://bucket/prefix". Default: each on its host.
+        nested_depth: how many engines of the embedded cluster may stand in, for each of its own,
+            for those on which tasks wait for tasks that they have submitted; default 32.
         weight: this client's tasks take turns with those of other clients, so many a turn; see
             the options `weight` and `share`. Default: first come, first served.
         chaos: kills and stalls of the embedded cluster, to see that the program gets by: see
@@ -124,6 +127,7 @@ class Client(Asks, Maps, Traces):
         unfinished_bytes_max: int | None = None,
         limits: Mapping[str, int | str | None] | None = None,
         value_store: str | os.PathLike[str] | None = None,
+        nested_depth: int | None = None,
         weight: int | None = None,
         chaos: Chaos | None = None,
         launcher: Launcher | None = None,
@@ -141,13 +145,12 @@ class Client(Asks, Maps, Traces):
             "resources": resources,
             "python": python,
             "name": name,
-            "durability": durability,
-            "journal": journal,
+            "durability": durability, "journal": journal,
             "unfinished_tasks_max": unfinished_tasks_max,
             "unfinished_bytes_max": unfinished_bytes_max,
-            "limits": limits,
-            "value_store": value_store,
-        }
+            "limits": limits, "value_store": value_store,
+            "nested_depth": nested_depth,
+        }  # fmt: skip
         self._defaults = options.defaults(weight=weight, run=run)
         self._memo: Memo | None = None
         self._memo_settings = options.memo_settings(memo_dir, memo_bytes_max)

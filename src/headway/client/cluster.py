@@ -31,6 +31,9 @@ DURABILITIES = ("off", "normal", "full")
 #: Bounds of what is unfinished: see AdmissionConfig.
 _UNFINISHED = ("unfinished_tasks_max", "unfinished_bytes_max")
 
+#: Nobody waits that deep: each level takes a process for each engine.
+_NESTED_DEPTH_MAX = 1_000
+
 #: More engines than any host has use for: a mistake, better said than done.
 _ENGINES_MAX = 10_000
 
@@ -98,8 +101,8 @@ def embedded(
     document = settings(cluster_options)
     if launcher is not None:
         document["listen"] = launcher.listen
-        if cluster_options["engines"] is None:
-            document["engines"] = 0
+        if not cluster_options["engines"]:
+            document["engines"], document["adaptive"] = 0, None
     return ControllerProcess(document)
 
 
@@ -113,6 +116,7 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
     durability = _durability(cluster_options["durability"])
     return {
         "engines": _engines(cluster_options["engines"]),
+        "adaptive": None if _engines(cluster_options["engines"]) else (0, available_cores()),
         "hwm": _hwm(hwm),
         "scheme": _scheme(cluster_options["scheme"]),
         "seed": SchedulerConfig().seed if seed is None else options.count("seed", seed, 0),
@@ -128,6 +132,7 @@ def settings(cluster_options: Mapping[str, Any]) -> dict[str, Any]:
         "limits": options.limits("limits", cluster_options.get("limits")),
         "value_store": value_store_url(cluster_options.get("value_store")),
         **_unfinished(cluster_options),
+        **_nested(cluster_options.get("nested_depth")),
     }
 
 
@@ -141,13 +146,17 @@ def _unfinished(cluster_options: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
+def _nested(depth: Any) -> dict[str, int]:
+    """How many engines may stand in for each, where the user says so."""
+    if depth is None:
+        return {}
+    return {"nested_depth": options.count("nested_depth", depth, 0, _NESTED_DEPTH_MAX)}
+
+
 def _engines(value: Any) -> int:
     if value is None:
         return available_cores()
-    number = options.count("engines", value, minimum=-_ENGINES_MAX)
-    if number == 0:
-        raise ValueError("engines=0: a cluster without engines could never run a task")
-    return options.count("engines", value, minimum=1, maximum=_ENGINES_MAX)
+    return options.count("engines", value, minimum=0, maximum=_ENGINES_MAX)
 
 
 def available_cores() -> int:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from headway import errors
-from headway.client import options
+from headway.client import nesting, options
 from headway.client.waking import waker_of
 from headway.core import problems
 from headway.core.events import StoredValue, TaskId, format_engine_id, format_task_id
@@ -259,7 +259,9 @@ class Future(concurrent.futures.Future[T]):
             soon = waker_of(loop).soon
             self.add_done_callback(lambda _: soon(_set_if_open, waiter))
             try:
-                yield from waiter
+                with nesting.blocked(self._client, lambda: soon(_set_if_open, waiter)) as check:
+                    yield from waiter
+                    check()
             except asyncio.CancelledError:
                 self.cancel()
                 raise
@@ -292,7 +294,7 @@ class Future(concurrent.futures.Future[T]):
         if self._cond is None:
             with _lock:
                 if self._cond is None:
-                    self._waiters: list[Any] = []
+                    self._waiters: list[Any] = nesting.waiters(self._client)
                     self._done_callbacks: list[Callable[[Any], Any]] = []
                     self._cond = threading.Condition(_lock)
         return self._cond
@@ -335,13 +337,18 @@ class Future(concurrent.futures.Future[T]):
         began_s = time.monotonic()
         if timeout_s is not None:
             timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
+        nesting.wait(self._client, self._wait_once, timeout_s)
+        if self._state not in _DONE:
+            raise TimeoutError(f"task {self.id} did not end within {timeout_s:g} s")
+        return None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
+
+    def _wait_once(self, timeout_s: float | None) -> bool:
+        """Wait until it is done, for `timeout_s` at most; whether it is."""
         condition = self._condition
         with condition:
             if self._state not in _DONE:
                 condition.wait(timeout_s)
-            if self._state not in _DONE:
-                raise TimeoutError(f"task {self.id} did not end within {timeout_s:g} s")
-        return None if timeout_s is None else max(0.0, timeout_s - (time.monotonic() - began_s))
+            return self._state in _DONE
 
     def _load(self, timeout_s: float | None) -> None:
         """Make the value or the exception of what came; the same object for all who ask."""

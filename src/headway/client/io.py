@@ -178,6 +178,7 @@ class IoThread:
             link.want_output,
             link.cluster if link.number else "",
             self._presence.hello(),
+            link.host.token if link.host is not None else "",
         )
         self._send(hello)
 

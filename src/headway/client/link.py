@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headway import errors
-from headway.client import forks
+from headway.client import forks, nesting
 from headway.client.batch_writer import Function
 from headway.client.chaos import ChaosThread
 from headway.client.futures import KIND_CONNECTION, Again, Future, exception_of, settle
@@ -83,7 +83,9 @@ class Link:
         self.wire = wire
         self.want_output = want_output
         self.timeout_s = timeout_s
-        self.session: Session[Future[Any]] = Session(wire)
+        #: The engine that this process is, if it is one of this cluster.
+        self.host = nesting.host_of(info.address)
+        self.session: Session[Future[Any]] = nesting.session_for(self, wire)
         #: Reads what does not travel; and the futures that have such a value, for `hold_values`.
         self.reader = Reader(info, ValuesConfig(), wire)
         self.stored: weakref.WeakSet[Future[Any]] = weakref.WeakSet()

@@ -41,9 +41,10 @@ class EngineInfo:
     """One engine, as the controller saw it when it was asked.
 
     `load` is the number of tasks it has, running or queued; `limit` how many it may have (None:
-    any number; 0: it is draining), `done` how many it ended, `resources` what it offers.
+    any number; 0: it is draining or waiting, as its `state` says: a task on it waits for tasks that
+    it has submitted), `done` how many it ended, `resources` what it offers.
     `store_bytes` are those of the large values in the store that it shares with the engines of
-    its nanny.
+    its nanny. One that `stands_in` was started for one that is waiting, and ends when it goes on.
     """
 
     id: str
@@ -57,6 +58,7 @@ class EngineInfo:
     done: int = 0
     rss_bytes: int = 0
     store_bytes: int = 0
+    stands_in: bool = False
 
     @classmethod
     def from_answer(cls, row: Mapping[str, Any]) -> EngineInfo:

@@ -5,12 +5,13 @@ What this file must not know: how progress is counted and drawn.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
-from headway.client import options
+from headway.client import nesting, options
 from headway.client.futures import Future
 from headway.tally.live import Live, View
 
@@ -44,11 +45,13 @@ def progress(futures: Any, *, wait: bool = True) -> Any:
     for future in each:
         live.follow(future)
     live.seal()
+    client = each[0]._client if each else None
     # Whoever waits here holds no future for longer than the user does.
     del each
     if wait:
         try:
-            live.wait()
+            with contextlib.nullcontext() if client is None else nesting.blocked(client):
+                live.wait()
         except BaseException:  # Ctrl-C
             live.stop()
             raise

@@ -10,13 +10,15 @@ What this file must not know: sockets, pickles, options.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock
 from types import TracebackType
 from typing import Any
 
+from headway.client import nesting
 from headway.client.futures import Future
 from headway.client.waking import waker_of
 
@@ -112,7 +114,7 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
                 if self._is_ordered:
                     self._head()._wait(None)
                 else:
-                    self._ended.wait()
+                    nesting.wait(self._head()._client, self._ended.wait, None)
             return future
         except StopIteration:
             raise
@@ -126,7 +128,10 @@ class Stream(Iterator[Future[Any]], AsyncIterator[Future[Any]]):
         self._begin_reading()
         try:
             while (future := self._take()) is None:
-                await self._ended.heard(self._head() if self._is_ordered else None)
+                head = self._head()
+                with nesting.blocked(head._client, self._ended.look_up) as check:
+                    await self._ended.heard(head if self._is_ordered else None)
+                    check()
             return future
         except StopIteration:
             raise StopAsyncIteration from None
@@ -234,6 +239,14 @@ class _Ended:
         self._queue: SimpleQueue[Future[Any]] = SimpleQueue()
         self._first: Future[Any] | None = None
         self._tell: Callable[[], None] | None = None
+        #: Wakes who awaits, whatever for.
+        self._wake: Callable[[], None] | None = None
+
+    def look_up(self) -> None:
+        """Let whoever awaits go on. Called on any thread."""
+        wake = self._wake
+        if wake is not None:
+            wake()
 
     def put(self, future: Any) -> None:
         """Called on any thread."""
@@ -250,10 +263,12 @@ class _Ended:
         first, self._first = self._first, None
         return self._queue.get_nowait() if first is None else first
 
-    def wait(self) -> None:
-        """Until there is one."""
+    def wait(self, timeout_s: float | None) -> bool:
+        """Until there is one, for `timeout_s` at most; whether there is."""
         if self._first is None:
-            self._first = self._queue.get()
+            with contextlib.suppress(Empty):
+                self._first = self._queue.get(timeout=timeout_s)
+        return self._first is not None
 
     async def heard(self, future: Future[Any] | None) -> None:
         """Until there is one; or until `future` has ended, if one is given."""
@@ -265,16 +280,17 @@ class _Ended:
             if not waiter.done():
                 waiter.set_result(None)
 
-        if future is not None:
-            future.add_done_callback(lambda ended: soon(wake, ended))
-            await waiter
-            return
-        self._tell = lambda: soon(wake, None)
+        self._wake = lambda: soon(wake, None)
         try:
+            if future is not None:
+                future.add_done_callback(lambda ended: soon(wake, ended))
+                await waiter
+                return
+            self._tell = self._wake
             if self.is_empty():
                 await waiter
         finally:
-            self._tell = None
+            self._tell = self._wake = None
 
 
 class _Pace:

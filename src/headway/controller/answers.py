@@ -13,6 +13,7 @@ from headway.controller.recorder import Recorder
 from headway.core.events import EngineId, TaskId, format_engine_id, format_task_id
 from headway.core.explain import explain, explain_all
 from headway.core.listing import TaskQuery, group_row, list_tasks, task_row
+from headway.core.records import Engine
 from headway.core.scheduler import Scheduler
 from headway.core.states import TaskState
 from headway.wire import messages as m
@@ -70,6 +71,13 @@ def answer(
     return m.Answer(question.number, body)
 
 
+def _state_of(engine: Engine) -> str:
+    """Whether it takes tasks, in one word."""
+    if engine.draining:
+        return "draining"
+    return "ready" if engine.blocked is None else "waiting"
+
+
 def _engines(scheduler: Scheduler, peers: Peers) -> list[dict[str, Any]]:
     rows = []
     for engine in scheduler.engines.values():
@@ -80,7 +88,8 @@ def _engines(scheduler: Scheduler, peers: Peers) -> list[dict[str, Any]]:
                 "number": engine.id,
                 "host": engine.host,
                 "pid": engine.pid,
-                "state": "draining" if engine.draining else "ready",
+                "state": _state_of(engine),
+                "stands_in": engine.stands_in,
                 "load": engine.load,
                 "limit": None if engine.limit == float("inf") else int(engine.limit),
                 "resources": engine.resources,

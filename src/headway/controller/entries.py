@@ -82,6 +82,8 @@ EVENTS: tuple[type, ...] = (
     ev.ValueMissed,
     ev.LimitSet,
     ev.RetryAsked,
+    ev.EngineBlocked,
+    ev.EngineUnblocked,
 )
 _KIND_OF = {event: kind for kind, event in enumerate(EVENTS)}
 _EVENT_DECODERS: list[msgspec.msgpack.Decoder[ev.Event]] = [

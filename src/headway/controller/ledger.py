@@ -144,7 +144,7 @@ class Ledger:
         self.engines[entry.number] = KnownEngine(entry.identity, hello)
         self.engines_seen = max(self.engines_seen, entry.number + 1)
         store = ev.StoreId(hello.nanny)
-        facts = (hello.resources, hello.host, hello.pid, store, hello.ends_in_s)
+        facts = (hello.resources, hello.host, hello.pid, store, hello.ends_in_s, hello.stands_in)
         joined = ev.EngineJoined(entry.number, *facts)
         self.scheduler.handle(joined, now, out)
 

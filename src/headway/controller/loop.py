@@ -22,7 +22,7 @@ from typing import Any
 import zmq
 from msgspec import structs
 
-from headway.config import AdmissionConfig, WireConfig
+from headway.config import NESTED_DEPTH, AdmissionConfig, WireConfig
 from headway.controller.admission import Admission
 from headway.controller.answers import answer
 from headway.controller.books import Books
@@ -38,8 +38,9 @@ from headway.controller.outlook import Outlook
 from headway.controller.peers import ClientPeer, EnginePeer, NannyPeer, Peer, Peers
 from headway.controller.reception import Reception
 from headway.controller.shell_logs import remove_logs
+from headway.controller.stand_ins import StandIns
 from headway.core import events as ev
-from headway.core.events import ClientId, EngineId
+from headway.core.events import ClientId, EngineId, TaskId
 from headway.core.limits import Limit
 from headway.core.problems import KIND_TOO_LARGE
 from headway.core.scheduler import Scheduler
@@ -80,6 +81,7 @@ class Controller:
         limits: by tag, those that it begins with; of other tags a journal may tell.
         adaptive: at least and at most so many engines, as the work demands; None: as people say.
         value_store: the URL of where the hosts share large values; "" for nowhere.
+        nested_depth: so many engines at most, for each, stand in for those that are blocked.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Controller:
         limits: Mapping[str, Limit] | None = None,
         adaptive: tuple[int, int] | None = None,
         value_store: str = "",
+        nested_depth: int = NESTED_DEPTH,
     ) -> None:
         self._router = router
         self._wire = wire
@@ -142,6 +145,7 @@ class Controller:
         self._stopper: ClientPeer | None = None
         self._orders = Orders(books, self.peers, self._outbox)
         self._leavers = Leavers(books, self.peers, self._outbox)
+        self._stand_ins = StandIns(books, self.peers, self._outbox, nested_depth)
         self._handlers = self._make_handlers()
         self._expect(engines_expected, self._clock.now())
         if adaptive is not None:
@@ -168,6 +172,8 @@ class Controller:
             m.Shutdown: self._on_shutdown,
             m.Outcomes: self._on_outcomes,
             m.Returned: self._on_returned,
+            m.Blocked: self._stand_ins.on_blocked,
+            m.Unblocked: self._stand_ins.on_unblocked,
             m.Output: self._on_output,
             m.Heartbeat: self._on_heartbeat,
             m.EngineDied: self._on_engine_died,
@@ -222,6 +228,7 @@ class Controller:
             return 0
         now = self._clock.now()
         at_s = min(self._chores_at_s, self._outbox.accept_at_s, self._observers.due_at_s)
+        at_s = min(at_s, self._stand_ins.due_at_s)
         deadline_s = self.scheduler.next_deadline_s()
         if deadline_s is not None:
             at_s = min(at_s, deadline_s)
@@ -244,7 +251,9 @@ class Controller:
         if now >= self._chores_at_s:
             self._chores_at_s = now + self._wire.heartbeat_s
             self._do_chores(now, heard_s)
+        self._stand_ins.look(now)
         books.place(now)
+        self._stand_ins.placed(now)
         self._leavers.look()
         # Answered when everything is in its place: what waits then, waits for a reason.
         for asker, question in self._questions:
@@ -330,7 +339,7 @@ class Controller:
 
     def _notice(self, text: str) -> None:
         for client in self.peers.clients.values():
-            if not client.is_silent:
+            if not client.is_silent and not client.hello.engine:
                 self._outbox.say(client, m.Notice(text))
 
     def _answer(self, question: m.Ask, now: float) -> m.Answer:
@@ -407,7 +416,7 @@ class Controller:
             self.stop_reason += ", and its tasks are kept"
 
     def _on_bye(self, peer: Peer, message: m.Bye, now: float) -> None:
-        self.reception.lose(peer, message.reason or "said goodbye", now)
+        self.reception.lose(peer, message.reason or "said goodbye", now, said_bye=True)
 
     # --- what engines and nannies say ------------------------------------------------------------
 
@@ -443,7 +452,7 @@ class Controller:
         by_client: dict[ClientId, list[m.Printed]] = {}
         for line in message.lines:
             said = m.Printed(line.task, line.stream, line.text, number)
-            owners = list(self.peers.clients) if not line.task else [ev.client_of(line.task)]
+            owners = list(self.peers.clients) if not line.task else [self._owner_of(line.task)]
             for owner in owners:
                 by_client.setdefault(owner, []).append(said)
         for owner, lines in by_client.items():
@@ -452,6 +461,12 @@ class Controller:
                 continue
             if client.unshown.admit(lines, self._wire.output_chars_max):
                 self._outbox.show(client, m.Output(lines))
+
+    def _owner_of(self, task: TaskId) -> ClientId:
+        """Whose task it is: of nested ones, that of the task from which all of it began."""
+        record = self.scheduler.tasks.get(task)
+        nest = record.nest if record is not None else None
+        return ev.client_of(task) if nest is None else nest.owner
 
     def _on_heartbeat(self, peer: NannyPeer, message: m.Heartbeat, now: float) -> None:
         for vitals in message.engines:
@@ -494,6 +509,7 @@ class Controller:
         text = self._outlook.gave_up(peer, message.text)
         note(Event.ENGINES_FAILED, why=text)
         self._orders.scaling.start_failed(text, now)
+        self._stand_ins.start_failed(peer)
         if not self._outlook.why_hopeless():
             self._notice(text)
 

@@ -114,7 +114,7 @@ class Reception:
             peer = self._peers.find(identity)
             if peer is not None and isinstance(message, m.Bye):
                 # It was on its way when something that was sent found the connection closed.
-                self.lose(peer, message.reason or "said goodbye", now)
+                self.lose(peer, message.reason or "said goodbye", now, said_bye=True)
             elif message is not None:
                 self.ask_who(own_identity)
             else:
@@ -338,15 +338,16 @@ class Reception:
             return f"was silent for {patience_s:g} s"
         return "lost its connection, and did not come back"
 
-    def lose(self, peer: Peer, why: str, now: float) -> None:
-        """`peer` is gone, for a reason that nobody reported but the connection."""
+    def lose(self, peer: Peer, why: str, now: float, *, said_bye: bool = False) -> None:
+        """`peer` is gone, for a reason that nobody reported but the connection, or itself."""
         if self._peers.find(peer.identity) is not peer:
             return
         if isinstance(peer, ClientPeer):
             note(Event.CLIENT_LEFT, client=peer.number, why=why)
             self._peers.remove(peer)
             self._outbox.watchers.forget(peer)
-            self._books.tell(ev.ClientLeft(peer.number), now)
+            is_lost_with_engine = bool(peer.hello.engine) and not said_bye
+            self._books.tell(ev.ClientLeft(peer.number, is_lost_with_engine), now)
         elif isinstance(peer, EnginePeer):
             self._give_up(peer, why, now)
             nanny = self._peers.nannies.get(peer.hello.nanny)
@@ -382,6 +383,9 @@ class Reception:
         tasks = len(record.assigned) if record is not None else 0
         before = len(self._books.commands)
         self._books.tell(event, now)
+        for client in list(self._peers.clients.values()):
+            if client.hello.engine == peer.hello.token:
+                self.lose(client, "ended with its engine", now)
         name, end = format_engine_id(peer.number), event.end
         reason = "wanted" if end.wanted else "overran" if end.overran else how
         self._meter.engine_ended(reason)

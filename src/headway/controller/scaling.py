@@ -19,7 +19,7 @@ from typing import Protocol
 
 from headway.core.adaptive import IDLE_S, Adaptive, Look
 from headway.core.events import EngineId, Outcome, format_engine_id
-from headway.core.records import Task
+from headway.core.records import Engine, Task
 from headway.core.scheduler import Scheduler
 from headway.logbook import Event, note
 
@@ -49,6 +49,12 @@ class Fleet(Protocol):
     def give_back(self, engine: EngineId, now: float) -> None:
         """`engine`, which has nothing to do, takes no more tasks and ends: no task is charged."""
         ...
+
+
+def _own(scheduler: Scheduler) -> dict[EngineId, Engine]:
+    """The engines, without those that stand in for others: they come and go on their own account,
+    with what waits inside of tasks."""
+    return {number: e for number, e in scheduler.engines.items() if not e.stands_in}
 
 
 class Scaling:
@@ -83,10 +89,12 @@ class Scaling:
         Raises:
             ValueError: there can't be.
         """
-        if not 1 <= least <= most:
-            raise ValueError(f"a cluster can't have {least} to {most} engines: from 1 on, in order")
+        if not 0 <= least <= most or most < 1:
+            raise ValueError(
+                f"a cluster can't have {least} to {most} engines: from 0 on, in order, not 0 to 0"
+            )
         if self._policy is None:
-            self._known = set(self._scheduler.engines)
+            self._known = set(_own(self._scheduler))
             self._starting = []
             self._policy = Adaptive(least, most)
         self._policy.least, self._policy.most = least, most
@@ -139,7 +147,7 @@ class Scaling:
     def _note_engines(self, now: float) -> int:
         """Who has joined and left, who idles; how many are overdue."""
         assert self._policy is not None
-        engines = self._scheduler.engines
+        engines = _own(self._scheduler)
         joined = len(engines.keys() - self._known)
         self._known = set(engines)
         if joined:
@@ -159,7 +167,7 @@ class Scaling:
 
     def _see(self, now: float) -> Look:
         scheduler = self._scheduler
-        present = [e for e in scheduler.engines.values() if not e.draining]
+        present = [e for e in _own(scheduler).values() if not e.draining]
         least_s = self._least_durations(now)
         waiting, waiting_s = 0, 0.0
         for lane in islice((lane for lane in scheduler.lanes if lane.count), _LANES_MAX):

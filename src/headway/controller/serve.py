@@ -22,7 +22,14 @@ import msgspec
 import zmq
 from msgspec import Struct, structs
 
-from headway.config import HWM_AUTO, AdmissionConfig, EngineConfig, SchedulerConfig, WireConfig
+from headway.config import (
+    HWM_AUTO,
+    NESTED_DEPTH,
+    AdmissionConfig,
+    EngineConfig,
+    SchedulerConfig,
+    WireConfig,
+)
 from headway.controller.books import Books, Clock
 from headway.controller.descriptors import raise_limit
 from headway.controller.journal import DURABILITIES, OFF, Journal
@@ -103,6 +110,7 @@ class Settings(Struct, frozen=True):
     #: Where the hosts share large values: the URL of a place for them; None for nowhere, or where
     #: the journal says.
     value_store: str | None = None
+    nested_depth: int = NESTED_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +195,7 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
             adaptive=settings.adaptive,
             value_store=place.value_store,
+            nested_depth=settings.nested_depth,
         )
         _say_ready(on_ready, settings, cluster, info)
         try:
@@ -395,7 +404,7 @@ def _look_after_nanny(
     log = Path(place.directory) / _NANNY_LOG
     if place.nanny and is_running(place.nanny):
         return AdoptedNanny(place.nanny, log)
-    if not settings.engines:
+    if not settings.engines and settings.adaptive is None:
         return None
     return NannyProcess(
         Path(place.connection),

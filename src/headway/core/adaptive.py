@@ -1,6 +1,6 @@
 """How many engines are wanted, between a least and a most: a policy that is told numbers.
 
-    policy = Adaptive(least=1, most=8)
+    policy = Adaptive(least=0, most=8)
     start, give_back = policy.decide(Look(...), now)
 
 It goes by how long the work that waits will take, not by how many tasks it is: ten thousand tasks

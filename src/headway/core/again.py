@@ -175,6 +175,7 @@ class Again:
         life.stored.drop(task, out)
         task.engine = None
         task.conditions = ()
+        life.families.begin_again(task)
         life.queue_again(task, now)
         nodes = tuple(inputs_of(task))
         if nodes:

@@ -13,14 +13,15 @@ from typing import Any
 
 from headway.core import events as ev
 from headway.core import words
-from headway.core.commands import Recall, StopTask
+from headway.core.commands import Recall
 from headway.core.downstream import find_downstream
 from headway.core.events import DEFAULT_OPTIONS, TaskId, TaskOptions
 from headway.core.graph import is_final
+from headway.core.inheritance import Inheritance
 from headway.core.life import Commands, Life
 from headway.core.problems import KIND_TIMEOUT, Problem
 from headway.core.records import Client, Function, Group, Task
-from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, Cause, TaskState
+from headway.core.states import ON_ENGINE_STATES, Cause, TaskState
 from headway.core.timers import Timer
 
 WAITING, READY, ASSIGNED = TaskState.WAITING, TaskState.READY, TaskState.ASSIGNED
@@ -31,6 +32,7 @@ class ClientEvents:
 
     def __init__(self, life: Life) -> None:
         self._life = life
+        self._inheritance = Inheritance()
         self.handlers: dict[type, Callable[[Any, float, Commands], None]] = {
             ev.ClientJoined: self._on_client_joined,
             ev.ClientLeft: self._on_client_left,
@@ -61,7 +63,7 @@ class ClientEvents:
                     self._life.newly_kept.append(node_id)
                 continue
             self._life.release(node, out)
-            if isinstance(node, Task):
+            if isinstance(node, Task) and not (event.keeps_nested and node.nest is not None):
                 self._cancel(node, out)
         self._life.functions.drop(client, sorted(client.functions), out)
 
@@ -110,7 +112,11 @@ class ClientEvents:
         life = self._life
         assert isinstance(spec.payload, bytes)
         options = spec.options or DEFAULT_OPTIONS
-        task = Task(spec.id, client.id, function, spec.payload, options)
+        nest = None
+        if spec.parent is not None:
+            nest = life.families.nest_of(spec.parent)
+            options = self._inheritance.of(options, life.tasks.get(spec.parent.task))
+        task = Task(spec.id, client.id, function, spec.payload, options, nest=nest)
         task.since_s = now
         if spec.traceparent:
             task.traceparent = spec.traceparent
@@ -129,6 +135,11 @@ class ClientEvents:
         life.tasks[task.id] = task
         if problem is not None:
             life.end(task, Cause.DEPENDENCY_LOST, problem, out)
+            return
+        if nest is not None:
+            life.families.begin(task)
+        elif spec.parent is not None:
+            life.end(task, Cause.CANCEL, words.orphan(task, spec.parent.task), out)
             return
         if options.timeout_s is not None:
             life.timers.arm(task.id, Timer.QUEUE_TIMEOUT, now + options.timeout_s)
@@ -212,16 +223,8 @@ class ClientEvents:
             out.append(Recall(engine.id, [task.id]))
 
     def _cancel(self, task: Task, out: Commands, upstream: TaskId | None = None) -> None:
-        """A task on an engine is the engine's to stop; any other ends here. One that has ended
-        stays as it is."""
-        if task.state is WAITING or task.state is READY:
-            self._life.end(task, Cause.CANCEL, words.cancelled(task, upstream), out)
-        elif task.state in FINAL_STATES or task.cancelled:
-            return
-        else:
-            task.cancelled = True
-            assert task.engine is not None
-            out.append(StopTask(task.engine, task.id))
+        """See Life.cancel. `upstream` is the task for whose sake it is, if another."""
+        self._life.cancel(task, words.cancelled(task, upstream), out)
 
     def _on_functions_declared(
         self, event: ev.FunctionsDeclared, now: float, out: Commands

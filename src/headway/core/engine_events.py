@@ -35,6 +35,8 @@ class EngineEvents:
             ev.EngineLeft: self._on_engine_left,
             ev.EngineDraining: self._on_engine_draining,
             ev.EngineResumed: self._on_engine_resumed,
+            ev.EngineBlocked: self._on_engine_blocked,
+            ev.EngineUnblocked: self._on_engine_unblocked,
             ev.EnginesExpected: self._on_engines_expected,
             ev.Started: self._on_started,
             ev.GaveBack: self._on_gave_back,
@@ -52,6 +54,7 @@ class EngineEvents:
         engine.progress_at_s = now
         if event.ends_in_s is not None:
             engine.ends_at_s = now + event.ends_in_s
+        engine.stands_in = event.stands_in
         engine.limit = limit_of(engine, self._life.config)
         self._life.engines[engine.id] = engine
         stranded = self._life.lanes.engine_joined(engine)
@@ -72,6 +75,8 @@ class EngineEvents:
         if engine is None:
             self._life.counters.stale += 1
             return
+        if engine.blocked is not None:
+            self._life.unblock(engine)
         self._life.changed.pop(engine.id, None)
         self._life.recalls.engine_left(engine)
         stranded = self._life.lanes.engine_left(engine)
@@ -150,6 +155,28 @@ class EngineEvents:
         self._life.lanes.drains_changed()
         engine.limit = limit_of(engine, self._life.config)
         self._life.changed[engine.id] = engine
+
+    def _on_engine_blocked(self, event: ev.EngineBlocked, now: float, out: Commands) -> None:
+        engine = self._life.engines.get(event.engine)
+        task = engine.assigned.get(event.task) if engine is not None else None
+        if engine is None or task is None or task.attempt != event.attempt:
+            self._life.counters.stale += 1
+        elif engine.blocked != task.id:  # else it says it again: its connection was lost
+            if engine.blocked is not None:
+                self._life.unblock(engine)
+            if task.state is ASSIGNED:
+                self._life.move(task, Cause.STARTED)
+                task.since_s = now
+            engine.progress_at_s = now
+            self._life.block(engine, task, out)
+
+    def _on_engine_unblocked(self, event: ev.EngineUnblocked, now: float, out: Commands) -> None:
+        engine = self._life.engines.get(event.engine)
+        if engine is None or engine.blocked is None:
+            self._life.counters.stale += 1
+        else:
+            engine.progress_at_s = now
+            self._life.unblock(engine)
 
     def _on_gave_back(self, event: ev.GaveBack, now: float, out: Commands) -> None:
         engine = self._life.engines.get(event.engine)

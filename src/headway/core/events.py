@@ -176,6 +176,13 @@ DEFAULT_OPTIONS = TaskOptions()
 TRACEPARENT_CHARS_MAX = 55 + 1 + 512
 
 
+class Parent(Struct, array_like=True, frozen=True):
+    """The attempt at a task whose code submitted another task, which is then its child."""
+
+    task: TaskId
+    attempt: int
+
+
 class TaskSpec(Struct, array_like=True):
     """One task, as its client submits it.
 
@@ -183,6 +190,8 @@ class TaskSpec(Struct, array_like=True):
     the arguments need, in the order in which the engine will be given them. `traceparent` is the
     span of OpenTelemetry in which it was submitted, as W3C's Trace Context writes it, with its
     tracestate after a space; "" for none. Nobody but the engine reads it.
+    the arguments need, in the order in which the engine will be given them. `parent` is the run
+    that submitted it, where one did.
     """
 
     id: TaskId
@@ -193,6 +202,7 @@ class TaskSpec(Struct, array_like=True):
     follow: ConditionSpec | None = None
     options: TaskOptions | None = None
     traceparent: Annotated[str, Meta(max_length=TRACEPARENT_CHARS_MAX)] = ""
+    parent: Parent | None = None
 
 
 class GroupSpec(Struct, array_like=True):
@@ -264,9 +274,14 @@ class ClientJoined(Struct):
 
 class ClientLeft(Struct):
     """A client said goodbye, or fell silent for too long: what it asked for is dropped, unless
-    it asked to keep it (KeepAsked)."""
+    it asked to keep it (KeepAsked).
+
+    With `keeps_nested`, what it submitted for tasks stays: it was an engine's client, and lost with
+    that. Whether its tasks go on is their parents' matter.
+    """
 
     client: ClientId
+    keeps_nested: bool = False
 
 
 class KeepAsked(Struct):
@@ -352,6 +367,8 @@ class EngineJoined(Struct):
     store: StoreId = NO_STORE
     #: In so many seconds it ends, whatever runs there; None where nobody knows of an end.
     ends_in_s: float | None = None
+    #: It stands in for one that is blocked: it runs tasks that tasks have submitted, and no other.
+    stands_in: bool = False
 
 
 class EngineLeft(Struct):
@@ -372,6 +389,22 @@ class EngineLeft(Struct):
 
 class EngineDraining(Struct):
     """The engine takes no more tasks, and gives back those that it has not begun."""
+
+    engine: EngineId
+
+
+class EngineBlocked(Struct):
+    """The code of `task`, which runs on the engine, waits for tasks that it has submitted: until it
+    goes on the engine takes no tasks, and gives back those that it has not begun."""
+
+    engine: EngineId
+    task: TaskId
+    attempt: int
+
+
+class EngineUnblocked(Struct):
+    """What ran on the engine, and waited, goes on. One whose task ends is not blocked any more,
+    whether this is said or not."""
 
     engine: EngineId
 
@@ -491,6 +524,8 @@ Event = (
     | EngineJoined
     | EngineLeft
     | EngineDraining
+    | EngineBlocked
+    | EngineUnblocked
     | Finished
     | Started
     | GaveBack

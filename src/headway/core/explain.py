@@ -34,6 +34,8 @@ def explain(scheduler: Scheduler, node_id: TaskId, now: float) -> str:
     task = scheduler.tasks.get(node_id)
     if task is not None:
         text = _EXPLAIN[task.state](scheduler, task, now)
+        if task.nest is not None:
+            text += f"\nit was submitted by task {format_task_id(task.nest.parent)}, as it ran"
         if task.crashes and task.state not in (TaskState.LOST, TaskState.SUCCEEDED):
             # The text of one that is lost has them; of one that succeeded nobody needs them.
             text += f"\nbefore that: {in_a_row(task.crashes)}"
@@ -152,6 +154,8 @@ def _limit(tag: Tag, now: float) -> str:
 def _load(engine: Engine) -> str:
     limit = "no limit" if engine.limit == float("inf") else f"{engine.limit:g}"
     state = "draining, " if engine.draining else ""
+    if engine.blocked is not None:
+        state += "waits for its own children, "
     return f"{format_engine_id(engine.id)}: {state}{engine.load} of {limit}"
 
 
@@ -176,6 +180,9 @@ def _misfits(s: Scheduler, task: Task) -> str:
     reasons = []
     for engine in list(s.engines.values())[:_NAMED_MAX]:
         name = format_engine_id(engine.id)
+        if engine.stands_in and not restriction.depth:
+            reasons.append(f"{name} stands in for one that waits, and runs nested tasks alone")
+            continue
         short = [
             f"{need}={amount:g} (has {engine.resources.get(need, 0):g})"
             for need, amount in restriction.needs
@@ -202,6 +209,8 @@ def _on_engine(s: Scheduler, task: Task, now: float) -> str:
         asked = "; it was asked to stop"
     elif task.id in engine.unwanted:
         asked = "; it is cancelled unless it has begun, which its engine was asked"
+    if engine.blocked == task.id:
+        asked = f"; {_children(s, task)}{asked}"
     if task.state is TaskState.RUNNING:
         return f"task {name_of(task)} runs on {name} since {_ago(task, now)}{attempt}{asked}"
     place = list(engine.assigned).index(task.id)
@@ -211,6 +220,15 @@ def _on_engine(s: Scheduler, task: Task, now: float) -> str:
     return (
         f"task {name_of(task)} was sent to {name} {_ago(task, now)} ago{attempt}: {behind}{asked}"
     )
+
+
+def _children(s: Scheduler, task: Task) -> str:
+    """For whom a task waits that waits for tasks that it has submitted."""
+    children = s.families.children_of(task.id)
+    shown = ", ".join(_node(child) for child in children[:_NAMED_MAX])
+    more = f" and {len(children) - _NAMED_MAX} more" if len(children) > _NAMED_MAX else ""
+    noun = "child" if len(children) == 1 else "children"
+    return f"it waits for its {len(children)} {noun} (open: {shown or 'none'}{more})"
 
 
 def _succeeded(s: Scheduler, task: Task, now: float) -> str:
@@ -294,6 +312,9 @@ def _why_nothing_runs(s: Scheduler) -> str:
     """The one reason, if no task is on an engine; else ""."""
     by_state = s.counters.by_state
     if by_state[TaskState.ASSIGNED] or by_state[TaskState.RUNNING]:
+        busy = [engine for engine in s.engines.values() if engine.assigned]
+        if all(engine.blocked is not None for engine in busy):
+            return f"what is on {plural(len(busy), 'engine')} waits for tasks of its own"
         return ""
     if not s.counters.unfinished:
         return "there is no task that has not ended"

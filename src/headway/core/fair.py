@@ -172,7 +172,10 @@ def _party_of(task: Task) -> Key:
     options = task.options
     if not options.fair:
         return _UNFAIR
-    return options.share or task.client
+    if options.share:
+        return options.share
+    # A flood of nested tasks is its owner's, not that of the engine whose client submitted it.
+    return task.client if task.nest is None else task.nest.owner
 
 
 def _weight_of(task: Task) -> int:

@@ -32,6 +32,7 @@ def check(scheduler: Scheduler, placed: bool = True) -> None:
     _check_tasks(scheduler)
     _check_holds(scheduler)
     _check_engines(scheduler)
+    _check_families(scheduler)
     _check_lanes(scheduler, placed)
     _check_limits(scheduler)
     _check_counts(scheduler)
@@ -145,6 +146,31 @@ def _check_engines(s: Scheduler) -> None:
             _require(condition.task.state not in FINAL_STATES, f"{condition.task!r} still follows")
 
 
+def _check_families(s: Scheduler) -> None:
+    """Whose children count, and who waits for them."""
+    children: dict[int, list[int]] = {}
+    for task in s.tasks.values():
+        nest = task.nest
+        parent = s.tasks.get(nest.parent) if nest is not None else None
+        if nest is None or parent is None or task.state in FINAL_STATES:
+            continue
+        if parent.state in ON_ENGINE_STATES and parent.attempt == nest.attempt:
+            children.setdefault(parent.id, []).append(task.id)
+        elif parent.attempt == nest.attempt and parent.state is not TaskState.SUCCEEDED:
+            if task.lineage is not None:
+                continue  # it had ended, and somebody wanted it again
+            _require(task.cancelled, f"{task!r} goes on after the attempt that submitted it")
+    children = {parent: sorted(ids) for parent, ids in sorted(children.items())}
+    _require(s.families.open() == children, f"children {s.families.open()}, not {children}")
+    _require(not s.families.orphaned, f"{s.families.orphaned} are orphaned, and go on")
+    for engine in s.engines.values():
+        if engine.blocked is not None:
+            _require(engine.blocked in engine.assigned, f"engine {engine.id}: blocked by nobody")
+            _require(engine.limit == 0, f"engine {engine.id} is blocked, and takes tasks")
+        for task in engine.assigned.values():
+            _require(bool(task.nest) or not engine.stands_in, f"{task!r} is where none stands in")
+
+
 def _check_lanes(s: Scheduler, placed: bool) -> None:
     queued = 0
     for lane in s.lanes:
@@ -174,7 +200,8 @@ def _check_limits(s: Scheduler) -> None:
     held: Counter[str] = Counter()
     for engine in s.engines.values():
         for task in engine.assigned.values():
-            held.update(set(task.options.tags or ()))
+            if task.id != engine.blocked:
+                held.update(set(task.options.tags or ()))
     names = {tag.name for tag in s.limits}
     _require(held.keys() <= names, f"tags {held.keys() - names} are held and not known")
     for tag in s.limits:

@@ -19,9 +19,10 @@ from math import inf
 
 from headway.config import SchedulerConfig
 from headway.core import words
-from headway.core.commands import Assign, Command, Deliver, Forgotten
+from headway.core.commands import Assign, Command, Deliver, Forgotten, StopTask
 from headway.core.edges import Edges, ended_on
 from headway.core.events import ClientId, EngineId, StoredValue, TaskId, Value
+from headway.core.families import Families
 from headway.core.functions import Functions
 from headway.core.graph import (
     Verdict,
@@ -34,12 +35,14 @@ from headway.core.graph import (
 from headway.core.lifetimes import bound_of
 from headway.core.limits import Limits
 from headway.core.lineage import Lineages, is_held, is_kept
+from headway.core.prefetch import limit_of
 from headway.core.problems import Problem
-from headway.core.ready import Lanes
+from headway.core.ready import Lane, Lanes
 from headway.core.recall import Recalls
 from headway.core.records import Client, Condition, Engine, Group, Stamps, Task
 from headway.core.schemes import load_scheme
 from headway.core.states import (
+    FINAL_STATES,
     ON_ENGINE_STATES,
     RETRIABLE_STATES,
     TRANSITIONS,
@@ -90,6 +93,7 @@ class Life:
         self.stored = StoredValues()
         self.lineages = Lineages(config.lineage_bytes_max)
         self.edges = Edges(self.tasks, self.groups, self.engines)
+        self.families = Families(self.tasks)
         scheme_name, self.scheme = load_scheme(config.scheme)
         self.limits = Limits()
         self.lanes = Lanes(scheme_name, self.scheme, self.limits)
@@ -154,6 +158,9 @@ class Life:
         if not lane.engines and self.lanes.is_hopeless(lane):
             self.end(task, Cause.NO_ENGINE_LEFT, words.no_engine_left(task), out)
             return
+        if task.nest is not None and self.waits_for_itself(task, lane):
+            self.end(task, Cause.NO_ENGINE_LEFT, words.waits_for_itself(task), out)
+            return
         self.lanes.push(task, lane, front)
 
     def seat(self, task: Task, engine: Engine, now: float, out: Commands) -> None:
@@ -183,13 +190,52 @@ class Life:
         self.recalls.engine_changed(engine)
         out.append(Assign(engine.id, task))
 
+    def waits_for_itself(self, task: Task, lane: Lane) -> bool:
+        """Whether `task`, which is in `lane`, may run on no engine but those on which tasks wait
+        that have submitted it, or those that did: they would wait for ever."""
+        if lane.restriction.allowed is None or not lane.engines:
+            return False
+        blocked = [engine.blocked for engine in lane.engines.values()]
+        if None in blocked:
+            return False
+        return self.families.ancestors_of(task).issuperset(blocked)
+
+    def block(self, engine: Engine, task: Task, out: Commands) -> None:
+        """`task`, which runs on `engine`, waits for tasks that it has submitted."""
+        engine.blocked = task.id
+        engine.limit = 0
+        self.changed[engine.id] = engine
+        if task.options.tags is not None:  # those for which it waits may need the same
+            self._give_back_permits(task.options.tags)
+        self.recalls.recall_all(engine, out)
+        for lane in list(engine.lanes):
+            if lane.count and lane.restriction.depth and lane.restriction.allowed is not None:
+                for pinned in list(lane.waiting()):
+                    if self.waits_for_itself(pinned, lane):
+                        problem = words.waits_for_itself(pinned)
+                        self.end(pinned, Cause.NO_ENGINE_LEFT, problem, out)
+
+    def unblock(self, engine: Engine) -> None:
+        """What ran on `engine`, and waited, goes on; or its run is over, which the caller sees to
+        next."""
+        assert engine.blocked is not None
+        task = engine.assigned[engine.blocked]
+        engine.blocked = None
+        engine.limit = limit_of(engine, self.config)
+        self.changed[engine.id] = engine
+        if task.options.tags is not None:
+            self.limits.take_anyway(dict.fromkeys(task.options.tags))
+
     def unseat(self, task: Task) -> None:
-        """`task` is not on its engine any more."""
+        """`task` is not on its engine any more: this attempt is over."""
         if task.engine is None:
             return
+        self.families.is_over(task)
+        engine = self.engines.get(task.engine)
+        if engine is not None and engine.blocked == task.id:
+            self.unblock(engine)
         if task.options.tags is not None:  # also if the engine is gone
             self._give_back_permits(task.options.tags)
-        engine = self.engines.get(task.engine)
         if engine is None:
             return
         del engine.assigned[task.id]
@@ -249,9 +295,13 @@ class Life:
         `propagate`."""
         state = task.state
         if state is ASSIGNED or state is RUNNING:
+            if cause is Cause.RAN:
+                self.families.succeeded(task)
             self.unseat(task)
         elif task.lane is not None:
             task.lane.leave(task)
+        if task.nest is not None:
+            self.families.end(task)
         self.move(task, cause)
         self.ended_as[task.state] += 1
         task.problem = problem
@@ -288,6 +338,16 @@ class Life:
         if task.dependents is None:
             task.dependents = _NONE_WAIT  # None is for a task whose dependents have heard
         self.ended.append(task)
+
+    def cancel(self, task: Task, problem: Problem, out: Commands) -> None:
+        """A task on an engine is the engine's to stop; any other ends here, with `problem`. One
+        that has ended stays as it is."""
+        if task.state is WAITING or task.state is READY:
+            self.end(task, Cause.CANCEL, problem, out)
+        elif task.state not in FINAL_STATES and not task.cancelled:
+            task.cancelled = True
+            assert task.engine is not None
+            out.append(StopTask(task.engine, task.id))
 
     def _let_go(self, task: Task, conditions: Iterable[Condition], out: Commands) -> None:
         """`task` has ended, and needs its upstreams no more."""
@@ -425,7 +485,10 @@ class Life:
         saved little, since an engine reports in batches, and made the order of things depend on
         when it was asked, which nobody records.
         """
-        if self.ended:
+        while self.ended or self.families.orphaned:
+            orphaned, self.families.orphaned = self.families.orphaned, []
+            for child in orphaned:
+                self.cancel(child, words.orphaned(child), out)
             self.propagate(now, out)
         if self.newly_kept:
             self._keep_newest(out)

@@ -208,6 +208,14 @@ class Limits:
         for name in names:
             self.tag(name).held += 1
 
+    def take_anyway(self, names: Iterable[str]) -> None:
+        """A task that had given its permits back while it waited goes on: it has them again, also
+        where others have been given them meanwhile. It does not count for a rate again."""
+        for name in names:
+            tag = self.tag(name)
+            tag.held += 1
+            tag.held_max = max(tag.held_max, tag.held)
+
     def give_back(self, names: Iterable[str]) -> list[Tag]:
         """A task with these tags is on no engine any more. Returns those of which there was no
         permit left, and now is one: their lanes are to be looked at again."""

@@ -18,8 +18,9 @@ _RECENT = 8
 
 
 def limit_of(engine: Engine, config: SchedulerConfig) -> float:
-    """How many tasks `engine` may have outstanding now: 0 while it drains, inf for no limit."""
-    if engine.draining:
+    """How many tasks `engine` may have outstanding now: 0 while it drains or is blocked, inf for
+    no limit."""
+    if engine.draining or engine.blocked is not None:
         return 0
     if config.hwm != HWM_AUTO:
         return float(config.hwm) if config.hwm else float("inf")

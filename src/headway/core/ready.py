@@ -46,6 +46,8 @@ _EMPTY_LANES_MAX = 64
 _DEAD_SPARE = 64
 #: What is free of a resource is a sum of floats: by this part of a task's need it may be short.
 ROUNDING = 1e-9
+#: Nested tasks have a lane for each depth; those that are deeper still share the last.
+_DEPTH_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ class Restriction:
     `allowed` is None for every engine. `waits` says that the task waits for such an engine to
     join, where otherwise it would be impossible. `tags` say when it may run, not where; but tasks
     that wait for the same permits wait together.
-    `run_s` is the longest that a run may take, rounded up; None for no bound.
+    `run_s` is the longest that a run may take, rounded up; None for no bound. `depth` is how deep
+    tasks that tasks have submitted are nested, 0 for those of clients: the deepest go first, since
+    somebody waits for them who has an engine.
     """
 
     allowed: frozenset[EngineId] | None = None
@@ -64,6 +68,7 @@ class Restriction:
     waits: bool = False
     tags: tuple[str, ...] = ()
     run_s: float | None = None
+    depth: int = 0
 
     @classmethod
     def of(cls, task: Task) -> Restriction:
@@ -78,7 +83,8 @@ class Restriction:
         waits = options.wait_for_engines and task.follow is None
         tags = tuple(sorted(set(options.tags))) if options.tags else ()
         run_s = bound_of(options.run_timeout_s)
-        return cls(allowed, task.excluded, needs, waits, tags, run_s)
+        depth = 0 if task.nest is None else min(task.nest.depth, _DEPTH_MAX)
+        return cls(allowed, task.excluded, needs, waits, tags, run_s, depth)
 
     @property
     def is_plain(self) -> bool:
@@ -108,6 +114,8 @@ class Restriction:
         if self.allowed is not None and engine.id not in self.allowed:
             return False
         if self.excluded is not None and engine.id in self.excluded:
+            return False
+        if engine.stands_in and not self.depth:
             return False
         return all(engine.resources.get(name, 0.0) >= amount for name, amount in self.needs)
 
@@ -246,10 +254,10 @@ class Lane:
             if isinstance(queue, FairQueue):
                 queue.taken = taken
 
-    def order_key(self) -> tuple[int, int]:
-        """What decides between lanes: the head's priority, then its place in time."""
+    def order_key(self) -> tuple[int, int, int]:
+        """What decides between lanes: the head's priority, its depth, then its place in time."""
         task = self.head()
-        return -task.options.priority, task.ticket
+        return -task.options.priority, -self.restriction.depth, task.ticket
 
     def _sweep(self) -> None:
         """Drop the dead."""
@@ -309,6 +317,7 @@ class Lanes:
             and not options.resources
             and options.tags is None
             and options.run_timeout_s is None
+            and task.nest is None
         ):
             return self.common
         return self.lane_like(Restriction.of(task))

@@ -122,8 +122,9 @@ class Recalls:
 
     def recall_all(self, engine: Engine, out: list[Command]) -> None:
         """Ask `engine` to give back whatever it has not begun."""
-        if engine.assigned:
-            self._ask(engine, list(engine.assigned.values()), out)
+        tasks = [task for task in engine.assigned.values() if task.id != engine.blocked]
+        if tasks:
+            self._ask(engine, tasks, out)
 
     def _ask(self, engine: Engine, tasks: list[Task], out: list[Command]) -> None:
         engine.recalling = True

@@ -58,6 +58,19 @@ class Lineage:
     holds: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """Where a task comes from that a task has submitted. Its siblings share it."""
+
+    parent: TaskId
+    #: The attempt at the parent that submitted it.
+    attempt: int
+    #: 1 for a child of a task that no task has submitted.
+    depth: int
+    #: The client of the task from which all of it began: turns are taken in its name.
+    owner: ClientId
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Task:
     """One task, from its submission until its client has let go and nothing needs it."""
@@ -106,6 +119,8 @@ class Task:
     since_s: float = 0.0
     #: See TaskSpec; until it has ended, or is not kept.
     traceparent: str = ""
+    #: None for a task that no task has submitted.
+    nest: Nest | None = None
 
     def __repr__(self) -> str:
         from headway.core.events import format_engine_id, format_task_id
@@ -171,7 +186,7 @@ class Engine:
     store: StoreId = NO_STORE
     #: Tasks on it, in the order in which it runs them.
     assigned: dict[TaskId, Task] = field(default_factory=dict)
-    #: How many tasks it may have outstanding; 0 while draining.
+    #: How many tasks it may have outstanding; 0 while draining, or blocked.
     limit: float = 1
     #: Its place in LRU order: the engine with the lowest was given a task longest ago.
     stamp: int = 0
@@ -194,6 +209,10 @@ class Engine:
     ends_at_s: float | None = None
     #: Of one that ends: the longest that a task may run which it was sent since it last had none.
     longest_s: float = 0.0
+    #: It runs tasks that tasks have submitted, and no other.
+    stands_in: bool = False
+    #: The task on it that waits for tasks which it has submitted. Written by life.py.
+    blocked: TaskId | None = None
 
     @property
     def load(self) -> int:

@@ -15,7 +15,16 @@ from headway.core import rows
 from headway.core.events import StoredValue, TaskId, TaskOptions, client_of
 from headway.core.ready import Restriction
 from headway.core.recall import Standing
-from headway.core.records import Client, Condition, Engine, Function, Group, Lineage, Task
+from headway.core.records import (
+    Client,
+    Condition,
+    Engine,
+    Function,
+    Group,
+    Lineage,
+    Nest,
+    Task,
+)
 from headway.core.rows import Part, require_version
 from headway.core.scheduler import Scheduler
 from headway.core.states import FINAL_STATES
@@ -138,6 +147,8 @@ class Restorer:
             done=row.done,
             ends_at_s=row.ends_at_s,
             longest_s=row.longest_s,
+            stands_in=row.stands_in,
+            blocked=row.blocked,
         )
 
     def _on_group(self, row: rows.GroupRow) -> None:
@@ -182,6 +193,7 @@ class Restorer:
             excluded=None if row.excluded is None else frozenset(row.excluded),
             since_s=row.since_s,
             traceparent=row.traceparent,
+            nest=None if row.nest is None else Nest(*row.nest),
         )
         if row.conditions is not None:
             task.conditions = tuple([self._condition(task, each) for each in row.conditions])
@@ -244,7 +256,7 @@ class Restorer:
         engine = self._s.engines[row.engine]
         for task in row.tasks:
             seated = engine.assigned[task] = self._s.tasks[task]
-            if seated.options.tags is not None:
+            if seated.options.tags is not None and task != engine.blocked:
                 self._s.limits.take_again(dict.fromkeys(seated.options.tags))
         engine.unwanted.update(row.unwanted)
         if row.is_last:
@@ -260,6 +272,7 @@ class Restorer:
                 waits=row.waits,
                 tags=tuple(row.tags),
                 run_s=row.run_s,
+                depth=row.depth,
             )
         )
         for task in row.tasks:
@@ -287,6 +300,9 @@ class Restorer:
     def _on_end(self, row: rows.EndRow) -> None:
         s, header = self._s, self._header
         assert header is not None
+        for task in s.tasks.values():
+            if task.nest is not None and task.state not in FINAL_STATES:
+                s.families.put_back(task)
         found = [len(s.tasks), len(s.groups), len(s.engines), len(s.clients), len(s.functions)]
         told = [header.tasks, header.groups, header.engines, header.clients, header.functions]
         if found != told:

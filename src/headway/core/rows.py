@@ -82,6 +82,8 @@ class EngineRow(Struct, array_like=True, frozen=True, tag=3):
     done: int
     ends_at_s: float | None = None
     longest_s: float = 0.0
+    stands_in: bool = False
+    blocked: TaskId | None = None
 
 
 class GroupRow(Struct, array_like=True, frozen=True, tag=4):
@@ -145,6 +147,8 @@ class TaskRow(Struct, array_like=True, frozen=True, tag=6):
     excluded: list[EngineId] | None
     since_s: float
     traceparent: str = ""
+    #: parent, attempt, depth, owner.
+    nest: tuple[TaskId, int, int, ClientId] | None = None
 
 
 class EdgesRow(Struct, array_like=True, frozen=True, tag=7):
@@ -192,6 +196,7 @@ class QueueRow(Struct, array_like=True, frozen=True, tag=10):
     #: in the last row of a lane.
     turns: list[tuple[int, int]] = []
     run_s: float | None = None
+    depth: int = 0
 
 
 class TimersRow(Struct, array_like=True, frozen=True, tag=11):

@@ -92,6 +92,7 @@ def _of_the_whole(s: Scheduler) -> Iterator[tuple[str, Any]]:
     for lane in [s.lanes.common, *lanes]:
         yield f"the room of {lane.restriction}", sorted(engine.id for engine in lane.room)
     yield "limits", _limits(s)
+    yield "children that have not ended", s.families.open()
     # Not of what has a limit: whether that holds it up now is seen when it is placed.
     placeable = (x for x in s.lanes.placeable if x.count and x.room and not x.tags)
     yield "what can be placed", {x.restriction for x in placeable}

@@ -60,6 +60,7 @@ class Scheduler:
         self.kept = life.kept
         self.lanes = life.lanes
         self.limits = life.limits
+        self.families = life.families
         self.timers = life.timers
         self.recalls = life.recalls
         self.counters = life.counters

@@ -162,6 +162,8 @@ def _engine_rows(s: Scheduler) -> Iterator[_Sized]:
             done=e.done,
             ends_at_s=e.ends_at_s,
             longest_s=float(e.longest_s),
+            stands_in=e.stands_in,
+            blocked=e.blocked,
         )
         yield row, _ROW_BYTES
 
@@ -241,6 +243,7 @@ def _task_row(t: Task, function: int | None, options: int) -> _Sized:
         None if t.excluded is None else sorted(t.excluded),
         t.since_s,
         t.traceparent,
+        None if t.nest is None else astuple(t.nest),
     )
     return row, size
 
@@ -310,6 +313,7 @@ def _queue_rows(s: Scheduler) -> Iterator[_Sized]:
                 tags=list(r.tags),
                 turns=[] if rest else turns,
                 run_s=r.run_s,
+                depth=r.depth,
             )
             yield row, _ROW_BYTES + _ID_BYTES * len(tasks)
 

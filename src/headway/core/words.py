@@ -107,6 +107,30 @@ def cancelled(task: Task, upstream: TaskId | None = None) -> Problem:
     return Problem(KIND_CANCELLED, f"task {name_of(task)} was cancelled{along}")
 
 
+def orphaned(task: Task) -> Problem:
+    """The attempt that submitted the task is over, without success."""
+    assert task.nest is not None
+    return orphan(task, task.nest.parent)
+
+
+def orphan(task: Task, parent: TaskId) -> Problem:
+    """The same, of one that comes only now."""
+    return Problem(
+        KIND_CANCELLED,
+        f"task {name_of(task)} was cancelled: the run of task {format_task_id(parent)} that "
+        "submitted it is over, and did not succeed",
+    )
+
+
+def waits_for_itself(task: Task) -> Problem:
+    """The task may run only where those wait that wait for it."""
+    return Problem(
+        KIND_IMPOSSIBLE,
+        f"task {name_of(task)} would wait for ever: it may run nowhere but where the tasks wait "
+        "that have submitted it, and those wait for it",
+    )
+
+
 def stopped_hard(task: Task, engine: Engine, end: EngineEnd) -> Problem:
     """A cancelled task that ended with its engine, most often since it did not heed less."""
     return Problem(KIND_CANCELLED, f"{cancelled(task).text}; {crash(engine, end)}")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+from headway.client import nesting
 from headway.client.cancelling import CancelReport
 from headway.client.client import Client
 from headway.client.futures import Future, Group
@@ -117,8 +118,15 @@ class AsyncClient(Maps):
         for future in wanted:
             future.add_done_callback(functools.partial(soon, ended))
         if wanted:
+
+            def look_up(_: object) -> None:
+                if not waiter.done():
+                    waiter.set_result(None)
+
             try:
-                last = await waiter
+                with nesting.blocked(self._client, lambda: soon(look_up, None)) as check:
+                    last = await waiter
+                    check()
             except asyncio.CancelledError:
                 self._client.cancel([future for future in wanted if not future.done()])
                 raise

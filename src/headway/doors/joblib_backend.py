@@ -22,6 +22,7 @@ from joblib.parallel import (
     SequentialBackend,
 )
 
+from headway.client import nesting
 from headway.client.client import Client
 from headway.client.futures import Future
 from headway.doors import on_engine
@@ -47,6 +48,7 @@ class HeadwayBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
         self._client: Client | None = None
         self._open: set[Future[Any]] = set()
         self._threads: int | None = None
+        self._waits = contextlib.ExitStack()
         self._callbacks: concurrent.futures.ThreadPoolExecutor | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -102,6 +104,15 @@ class HeadwayBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mi
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """The values of the batch, or what it raised."""
         return out.result()
+
+    def start_call(self) -> None:
+        """A `Parallel` begins to run its calls: in a task, one that waits for them."""
+        assert self._client is not None
+        self._waits.enter_context(nesting.blocked(self._client))
+
+    def stop_call(self) -> None:
+        """It has run them."""
+        self._waits.close()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """One batch raised, or nobody wants the rest: stop what is open, also what runs."""

@@ -10,6 +10,7 @@ import contextlib
 import threading
 from typing import Any
 
+from headway.client import nesting
 from headway.client.client import Client
 from headway.client.futures import Future
 from headway.errors import ConnectionLost
@@ -52,7 +53,7 @@ class Running:
                 self._failed.result()
             if not self._open:
                 return
-            self._news.wait()
+            nesting.wait(self._client, self._news.wait, None)
 
     def cancel_open(self) -> None:
         """Nobody wants the rest: an error, or Ctrl-C."""

@@ -11,8 +11,10 @@ import os
 import threading
 from types import ModuleType
 
+from headway import current
 from headway.client.active import active_client
 from headway.client.client import Client
+from headway.client.nesting import get_client
 
 #: Engines of one host start together, in less than this.
 _ENGINES_START_S = 10.0
@@ -28,7 +30,7 @@ if hasattr(os, "register_at_fork"):  # another thread may hold it when a fork ha
 def client_or_shared(client: Client | None) -> Client:
     """`client`; or that of the innermost `with headway.Client()` that is open, in any thread; or
     one that all share who have none. That is started when it is first asked for, as
-    `headway.Client()`, and closed at the end of the program.
+    `headway.Client()`, and closed at the end of the program; inside a task it is the engine's.
     """
     global _own
     if client is not None:
@@ -38,6 +40,8 @@ def client_or_shared(client: Client | None) -> Client:
     active = active_client()
     if active is not None:
         return active
+    if current.engine is not None:
+        return get_client()
     with _lock:
         if _own is None or _own.closed:  # of the parent of a fork; or its cluster has died
             _own = Client()

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         born = forker.serve(told.requests_fd, told.cwd, told.parent)
         if born is None:
             return 0
-        told.token = born.token
+        told.token, told.stand_in = born.token, born.stands_in
         told.status_fd, told.notify_fd, told.stack_fd = born.ends.others()
     elif None in (told.token, told.status_fd, told.notify_fd, told.stack_fd):
         parser.error("--token, --status-fd, --notify-fd and --stack-fd make an engine")
@@ -57,6 +57,7 @@ def _run(told: argparse.Namespace) -> int:
         store=msgspec.json.decode(told.store, type=StoreInfo) if told.store else None,
         ends_at_s=told.ends_at,
         is_patient=told.patient,
+        stands_in=told.stand_in,
     )
     try:
         engine = EngineProcess(options, EngineConfig(), WireConfig())
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", default="", help="JSON: where large results are kept; none for nowhere")
     add("--ends-at", type=float, help="when it ends, by the monotonic clock")
     add("--patient", action="store_true", help="SIGTERM counts if it is the nanny's")
+    add("--stand-in", action="store_true", help="it runs in place of one that is blocked")
     add("--token", help="what the nanny calls this engine")
     add("--status-fd", type=int, help="the status file")
     add("--notify-fd", type=int, help="wakes the nanny")

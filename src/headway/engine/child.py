@@ -63,13 +63,14 @@ class Ends:
 class Child:
     """An engine: about to be launched, alive, or dead and not yet buried."""
 
-    def __init__(self, token: str, tail_lines: int) -> None:
-        """Make all that it shares with its nanny.
+    def __init__(self, token: str, tail_lines: int, *, stands_in: bool = False) -> None:
+        """Make all that it shares with its nanny. `stands_in`: it is for tasks of tasks alone.
 
         Raises:
             OSError: there are too many files.
         """
         self.token = token
+        self.stands_in = stands_in
         self.tail = Tail(tail_lines)
         #: None until it is launched.
         self.pid: int | None = None
@@ -105,6 +106,10 @@ class Child:
         """What the process is to be given. Not after `launched`."""
         assert self._ends is not None
         return self._ends
+
+    def arguments(self) -> list[str]:
+        """What tells the process who it is, where it has a command line of its own."""
+        return ["--token", self.token, *(["--stand-in"] if self.stands_in else [])]
 
     def launched(
         self,

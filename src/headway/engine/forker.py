@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, NamedTuple
@@ -36,6 +38,9 @@ MESSAGE_BYTES_MAX = 1 << 16
 #: What a request brings is closed where other programs are started.
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
+#: What a task needs that submits others. By name: engines know no clients.
+_NESTED = "headway.client.engine_client"
+
 #: What a new engine waits for.
 _GO = b"!"
 
@@ -47,10 +52,12 @@ _TAIL_BYTES = 2_000
 
 
 class Born(NamedTuple):
-    """A new engine: its token, and its ends of what it shares with its nanny."""
+    """A new engine: its token, its ends of what it shares with its nanny, and whether it stands in
+    for another."""
 
     token: str
     ends: Ends
+    stands_in: bool
 
 
 def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
@@ -72,7 +79,8 @@ def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
         message, fds, _, _ = socket.recv_fds(requests, MESSAGE_BYTES_MAX, FDS, _CLOSE_ON_EXEC)
         if not message:
             return None
-        token = json.loads(message)["token"]
+        request = json.loads(message)
+        token = request["token"]
         try:
             if cwd is not None:
                 os.chdir(cwd)  # it may have been written anew, or be gone
@@ -84,13 +92,18 @@ def serve(requests_fd: int, cwd: str | None, parent_pid: int) -> Born | None:
                 requests.close()
                 ends = Ends(*fds)
                 _take_standard(ends)
-                return Born(token, ends)
+                return Born(token, ends, request["stands_in"])
             pid, hold_fd = born
             _say(requests, token=token, pid=pid)
             os.write(hold_fd, _GO)
             os.close(hold_fd)
         for fd in fds:
             os.close(fd)
+        if request["stands_in"] and _NESTED not in sys.modules:
+            # Where tasks submit tasks, stand-ins run such that do so as well.
+            importlib.import_module(_NESTED)
+            gc.collect()
+            gc.freeze()
 
 
 def _say(requests: socket.socket, **words: object) -> None:
@@ -204,7 +217,7 @@ class Forker:
             BlockingIOError: it has not looked at what it was asked before.
             OSError: it is gone.
         """
-        request = json.dumps({"token": child.token}).encode()
+        request = json.dumps({"token": child.token, "stands_in": child.stands_in}).encode()
         socket.send_fds(self._socket, [request], child.ends.fds())
 
     def hear(self) -> dict[str, Any] | None:

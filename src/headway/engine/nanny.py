@@ -285,7 +285,7 @@ class Nanny:
                 self._supervisor.stop_engine(message.token, message.reason, message.restart, now_s)
             elif isinstance(message, m.StartEngines):
                 for _ in range(message.count):
-                    self._supervisor.start(now_s)
+                    self._supervisor.start(now_s, stands_in=message.stand_ins)
             elif isinstance(message, m.InterruptTasks):
                 self._supervisor.stop_tasks(message.token, message.tasks)
             elif isinstance(message, m.DropValues):

@@ -30,6 +30,7 @@ from pathlib import Path
 
 import zmq
 
+from headway import current
 from headway.config import EngineConfig, ValuesConfig, WireConfig
 from headway.core.events import EngineId, Outcome, StoreId
 from headway.engine import stack
@@ -44,6 +45,7 @@ from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.results import Results
 from headway.engine.runner import Function, Runner, stopped_outcome
 from headway.engine.status import StatusWriter
+from headway.engine.waits import Waits
 from headway.errors import HeadwayError
 from headway.values.reading import Reader
 from headway.values.writing import StoreInfo, Writer
@@ -74,6 +76,8 @@ class EngineOptions:
     ends_at_s: float | None = None
     #: Who else than the nanny wants it to end is not heard.
     is_patient: bool = False
+    #: It was started in place of one that is blocked.
+    stands_in: bool = False
 
 
 class EngineProcess:
@@ -105,6 +109,8 @@ class EngineProcess:
             route, codec.to_engine(), self._make_hello, self._results.leave, self._on_welcome
         )
         self._ears = Ears(self._link, self._results, self._on_message)
+        self._waits = Waits(self._results.say_standing)
+        current.engine = current.Host(options.token, options.connection, info.address, self._waits)
         values = ValuesConfig()
         store = options.store or StoreInfo(StoreId(options.nanny), [], options.host)
         self._writer = Writer(store, options.token, values)
@@ -187,6 +193,7 @@ class EngineProcess:
         def in_child() -> None:
             # A fork of a task has none of our threads, and is not what the nanny means.
             output.go_direct()
+            current.engine = None
             stack.write_to_stderr()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -250,6 +257,7 @@ class EngineProcess:
             list(held),
             nth,
             ends_in_s,
+            options.stands_in,
         )
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
@@ -269,6 +277,8 @@ class EngineProcess:
             self._link.say(m.Returned(*self._queue.give_back(message.tasks)))
         elif isinstance(message, m.StopTasks):
             self._on_stop_tasks(message)
+        elif isinstance(message, m.StopWaiting):
+            self._waits.refuse(message.task, message.attempt, message.why)
         elif isinstance(message, m.Bye):
             self._gate.heed_all()
             os.kill(os.getpid(), signal.SIGTERM)

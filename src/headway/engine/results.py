@@ -54,6 +54,8 @@ class Results:
         #: The controller is away: nothing is sent.
         self._is_away = True
         self._unaccepted = Unaccepted()
+        #: The last word on whether the run that goes on waits; None if it never did.
+        self._standing: m.Blocked | m.Unblocked | None = None
         self._wire = wire
         self._config = config
         self._lock = threading.Lock()
@@ -116,6 +118,14 @@ class Results:
                 frames = self._close_batch(outcomes, outcomes_bytes)
                 self._send(frames)
 
+    def say_standing(self, message: m.Blocked | m.Unblocked) -> None:
+        """Say how the run that goes on stands, after the outcomes before it; and again with each
+        welcome: what is said last counts."""
+        self.flush()
+        with self._lock:
+            self._standing = message
+            self._send(codec.encode(message))
+
     def close(self) -> None:
         """Send what waits. What is printed later goes to the nanny. `close_connection` follows."""
         self.output.go_direct()
@@ -175,6 +185,8 @@ class Results:
             self._send_output()  # of tasks whose outcomes follow: see rule 3
             for frames in self._unaccepted:
                 self._send(frames)
+            if self._standing is not None:
+                self._send(codec.encode(self._standing))
         self._wake_flusher()
 
     def accept(self, batch: int) -> None:

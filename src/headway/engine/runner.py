@@ -134,6 +134,8 @@ class Runner:
                 if assignment.traceparent:
                     span = spans.begin(assignment, function.name, self.engine, started_at_s)
                 value = call(*args, **kwargs)
+                if current.submitted:
+                    current.settle_submitted()
                 if value is not None:
                     result = self._keeper.dump(value, assignment, function.name)
             finally:
@@ -169,6 +171,7 @@ class Runner:
         self._status.end()
         self._output.task = None
         current.task = 0
+        current.submitted.clear()
         return outcome
 
     def _begin_limited(self, assignment: Assignment, started_at_s: float) -> None:

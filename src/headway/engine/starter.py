@@ -243,7 +243,7 @@ class Starter:
         command = self._command
         try:
             popen = subprocess.Popen(
-                [*command.command(), "--token", child.token, *ends.arguments()],
+                [*command.command(), *child.arguments(), *ends.arguments()],
                 cwd=command.cwd,
                 env=dict(command.environment),
                 stdin=ends.stdin,

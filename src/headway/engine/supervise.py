@@ -78,8 +78,9 @@ class Supervisor:
         self._engines: dict[str, _Watch] = {}
         #: Descriptors that are not read for a while.
         self._paused_until_s: dict[int, float] = {}
-        #: Engines to start, and not before when: the system refused the last start.
-        self._missing = 0
+        #: Engines to start, whether each stands in for another; and not before when: the system
+        #: refused the last start.
+        self._missing: list[bool] = []
         self._start_at_s = 0.0
         #: Starts in a row that failed; then no more is started.
         self._failures = 0
@@ -99,29 +100,32 @@ class Supervisor:
 
     # --- starting and stopping -------------------------------------------------------------------
 
-    def start(self, now_s: float) -> None:
-        """Start one more engine, now or soon; unless engines do not start here."""
-        self._missing += 1
+    def start(self, now_s: float, *, stands_in: bool = False) -> None:
+        """Start one more engine, now or soon; unless engines do not start here.
+
+        One that `stands_in` for another is not replaced when it has ended.
+        """
+        self._missing.append(stands_in)
         self._start_missing(now_s)
 
     def _start_missing(self, now_s: float) -> None:
         if self._gave_up or self._is_stopping:
-            self._missing = 0
+            self._missing.clear()
         while self._missing and now_s >= self._start_at_s:
             token = uuid.uuid4().hex
             try:
-                child = Child(token, self._config.tail_lines)
+                child = Child(token, self._config.tail_lines, stands_in=self._missing[0])
             except OSError as error:
                 self._start_refused(str(error), now_s)
                 return
-            self._missing -= 1
+            del self._missing[0]
             ladder = Ladder(self._config.stop_grace_s, child.has_stack)
             self._engines[token] = _Watch(child, ladder)
             self._starter.start(child, now_s)
 
     def _on_start_failed(self, child: Child, why: str, now_s: float) -> None:
         self._drop(child)
-        self._missing += 1
+        self._missing.append(child.stands_in)
         self._start_refused(why, now_s)
 
     def _start_refused(self, why: str, now_s: float) -> None:
@@ -140,7 +144,7 @@ class Supervisor:
         """We leave, for this reason: those that are here stay, and whoever ends is not replaced."""
         self._is_stopping = True
         self._leaves = self._leaves or reason
-        self._missing = 0
+        self._missing.clear()
         self._untold = ""
 
     def stop_all(self, reason: str, now_s: float) -> None:
@@ -181,7 +185,7 @@ class Supervisor:
             return
         count = f"{self._failures} engine{'s' if self._failures > 1 else ''}"
         self._gave_up = True
-        self._missing = 0
+        self._missing.clear()
         self._untold = f"{count} in a row did not get to a first task; the last one {how}"
         self._tell_given_up()
 
@@ -342,7 +346,8 @@ class Supervisor:
             self._count_failure(engine_end.text)
         else:
             self._failures = 0
-        self.start(now_s)
+        if not child.stands_in:
+            self.start(now_s)
 
     def _why_killed(self, watch: _Watch, end: End) -> str | None:
         """That whoever wants us to leave was impatient: a batch system kills all of a job."""

@@ -86,6 +86,10 @@ class Checker:
         #: The value that a task has, once anybody was given it.
         self.values: dict[TaskId, bytes] = {}
 
+    def asked(self, task: TaskId, client: str, options: TaskOptions) -> None:
+        """A task submitted another, which is cancelled if its run comes to nothing."""
+        self.tasks[task] = Asked(client, options, [], cancel_asked=True)
+
     # --- what clients hear -----------------------------------------------------------------------
 
     def heard(self, client: str, result: m.Result) -> None:

@@ -25,6 +25,7 @@ class SimClient:
 
     Parameters:
         on_result: called with each end that the client hears of, also when it hears it again.
+        engine: the token of the engine in whose process it is; "" for a program of its own.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class SimClient:
         wire: WireConfig,
         name: str,
         on_result: Callable[[SimClient, m.Result], None],
+        engine: str = "",
     ) -> None:
         self.world = world
+        self._engine = engine
         self.name = name
         self.session: Session[TaskId] = Session(wire)
         self.number = 0
@@ -123,7 +126,9 @@ class SimClient:
     def _hello(self) -> None:
         self._nth += 1
         self._is_welcome = False
-        hello = m.ClientHello(m.VERSION, self.name, 0, "elsewhere", False, self._cluster, self._nth)
+        hello = m.ClientHello(
+            m.VERSION, self.name, 0, "elsewhere", False, self._cluster, self._nth, self._engine
+        )
         self._send([(hello, ())])
 
     def _lost(self) -> None:

@@ -20,6 +20,7 @@ from headway.core.events import EngineEnd, Outcome, TaskId, Value
 from headway.engine.queue import Assigned, TaskQueue
 from headway.engine.runner import Function
 from headway.engine.status import INTERRUPT_OVERRAN, Status
+from headway.sim.nested import SimNested
 from headway.sim.network import Connection
 from headway.wire import codec
 from headway.wire import messages as m
@@ -41,10 +42,18 @@ class Script(Struct):
     ends: list[str]
     ignores_stop: bool = False
     is_large: bool = False
+    #: It submits these first, and waits until they have ended.
+    children: list[Script] = []
 
 
 class Witness(Protocol):
     """Who sees what engines do."""
+
+    def asked(self, task: TaskId, client: str, options: ev.TaskOptions) -> None:
+        """A task in an engine submits another, through the client there."""
+
+    def heard(self, client: str, result: m.Result) -> None:
+        """That client hears how a task ended."""
 
     def began(self, task: m.Assignment, engine: str, inputs: list[bytes]) -> None:
         """An attempt begins."""
@@ -69,9 +78,13 @@ class _Run:
 class SimEngine:
     """One engine, from its hello until its process ends."""
 
-    def __init__(self, nanny: SimNanny, token: str, slowness: float) -> None:
+    def __init__(
+        self, nanny: SimNanny, token: str, slowness: float, *, stands_in: bool = False
+    ) -> None:
         self.nanny = nanny
         self.token = token
+        self.stands_in = stands_in
+        self.nested = SimNested(self)
         self.world = nanny.world
         self.queue = TaskQueue()
         self.slowness = slowness
@@ -106,6 +119,7 @@ class SimEngine:
         status = self.status()
         self.is_dead = True
         self.run = None
+        self.nested.close()
         self.commands.close()
         self.results.close()
         self.nanny.engine_ended(self, EngineEnd(text, wanted=wanted), status)
@@ -149,10 +163,26 @@ class SimEngine:
         inputs = [self.nanny.stores.read(value) or b"" for value in values]
         self.nanny.witness.began(item.assignment, self.token, inputs)
         number = self.run.number
-        slowness = self.slowness if self.nanny.network.is_troubled else 1.0
-        self.world.after(script.run_s * slowness, lambda: self._end_run(number))
+        if script.children:
+            parent = ev.Parent(item.assignment.task, item.assignment.attempt)
+            self.nested.begin(number, parent, script.children)
+        else:
+            self.go_on(number)
         if item.assignment.run_timeout_s is not None:
             self.nanny.watch(self)
+
+    def go_on(self, number: int) -> None:
+        """That run has nothing to wait for, and works."""
+        run = self.run
+        if run is not None and run.number == number:
+            slowness = self.slowness if self.nanny.network.is_troubled else 1.0
+            self.world.after(run.script.run_s * slowness, lambda: self._end_run(number))
+
+    def say(self, frames: list[codec.Buffer]) -> None:
+        """Send something on the connection for results, after the outcomes before it."""
+        self._flush()
+        if self._is_welcome and not self.is_dead:
+            self.results.send(frames)
 
     def _miss_inputs(self, item: Assigned, lost: list[str]) -> None:
         task = item.assignment
@@ -200,6 +230,7 @@ class SimEngine:
             name = ev.value_name(task.task, task.attempt)
             payload = nanny.stores.keep(nanny.store, name, result)
         self.run = None
+        self.nested.end()
         self._add(Outcome(task.task, task.attempt, statuses[how], payload, 0.0, 0.001, error))
         self._begin_next()
 
@@ -235,7 +266,7 @@ class SimEngine:
         nanny = self.nanny
         hello = m.EngineHello(
             m.VERSION, self.token, nanny.token, 0, nanny.host, nanny.resources, self._cluster,
-            self._held() if self._cluster else [], self._nth,
+            self._held() if self._cluster else [], self._nth, None, self.stands_in,
         )  # fmt: skip
         self.commands.send(codec.encode(hello))
 
@@ -274,6 +305,8 @@ class SimEngine:
             self.commands.send(codec.encode(m.Returned(*self.queue.give_back(message.tasks))))
         elif isinstance(message, m.StopTasks):
             self._stop(message.tasks)
+        elif isinstance(message, m.StopWaiting):
+            self._stop_waiting(message)
 
     def _on_welcome(self, welcome: m.Welcome) -> None:
         if welcome.nth != self._nth or self._is_welcome:
@@ -286,6 +319,8 @@ class SimEngine:
         self._accepted(welcome.accepted)
         for message in self._unaccepted:
             self.results.send(codec.encode(message))
+        if self.nested.standing is not None:
+            self.results.send(codec.encode(self.nested.standing))
         self._begin_next()
 
     def _accepted(self, batch: int) -> None:
@@ -297,6 +332,10 @@ class SimEngine:
         if self.run is None and self.started in held:
             held.remove(self.started)  # it has ended since
         self.nanny.witness.holds(self.token, self.nanny.resources, held)
+
+    def _stop_waiting(self, message: m.StopWaiting) -> None:
+        if self.run is not None and self.nested.refuse(message.task, message.attempt):
+            self._report(self.run, "raised")
 
     def _stop(self, tasks: list[TaskId]) -> None:
         """Drop those that have not begun. The one that runs is its nanny's to interrupt."""

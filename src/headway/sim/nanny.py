@@ -50,6 +50,7 @@ class SimNanny:
     ) -> None:
         self.world = world
         self.network = network
+        self.wire = wire
         self.stores = stores
         self.faults = faults
         self.host = host
@@ -97,13 +98,14 @@ class SimNanny:
         self._ladders.clear()
         self.world.after(_NEW_NANNY_S, self._begin)
 
-    def _start_engine(self) -> None:
-        if self.is_dead or len(self.engines) >= self._wanted:
+    def _start_engine(self, stands_in: bool = False) -> None:
+        own = sum(not engine.stands_in for engine in self.engines.values())
+        if self.is_dead or (own >= self._wanted and not stands_in):
             return
         token = f"{self.token}.{next(self._numbers)}"
         slowness = self.world.rng.uniform(1.0, self.faults.slow)
         self._ladders[token] = Ladder(_GRACE_S, lambda: True)
-        self.engines[token] = SimEngine(self, token, slowness)
+        self.engines[token] = SimEngine(self, token, slowness, stands_in=stands_in)
 
     def engine_ended(self, engine: SimEngine, end: EngineEnd, status: Status) -> None:
         """One of its engines ended: say so, and start another."""
@@ -125,7 +127,8 @@ class SimNanny:
                     self.connection.send(codec.encode(died))
 
         self.world.after(_REPORT_S, report)
-        self.world.after(_REPLACE_S, self._start_engine)
+        if not engine.stands_in:
+            self.world.after(_REPLACE_S, self._start_engine)
 
     def watch(self, engine: SimEngine) -> None:
         """Look at an engine, do what the ladder says, and look again when it says so."""
@@ -197,5 +200,8 @@ class SimNanny:
             engine = self.engines.get(message.token)
             if engine is not None and not engine.is_dead:
                 engine.die(message.reason, wanted=True)
+        elif isinstance(message, m.StartEngines):
+            for _ in range(message.count):
+                self._start_engine(message.stand_ins)
         elif isinstance(message, m.DropValues):
             self.stores.drop(self.store, message.values)

@@ -4,6 +4,7 @@
     python -m headway.sim --seeds 1000  # many
     python -m headway.sim --seeds 1000 --first 1000000  # with large values, which get lost
     python -m headway.sim --seeds 1000 --first 3000000  # and clients that leave tasks behind
+    python -m headway.sim --seeds 1000 --first 4000000  # and tasks that submit tasks
 
 What this file must not know: how the parts work.
 """
@@ -57,6 +58,8 @@ LIMITS_FROM = 2_000_000
 #: that is downstream.
 LEFT_FROM = 3_000_000
 LIMITS = {"db": Limit(at_once=2), "api": Limit(rate=10), "both": Limit(3, 20)}
+#: From this seed on, some tasks submit others, which may do so in turn, and wait for them.
+NESTED_FROM = 4_000_000
 #: How often somebody removes values, in a second; and a client looks at a result after so long.
 _LOSSES, _READ_AFTER_S = 2.0, 2.0
 #: How often somebody leaves, in a second; and looks whether it was heard that it will.
@@ -100,9 +103,11 @@ class Run:
         self.stores = Stores(world)
         self._large = 0.5 if seed >= LARGE_FROM else 0.0
         self._values_rng = Random(f"values {seed}")
-        self._limits = LIMITS if seed >= LIMITS_FROM else {}
+        self._limits = LIMITS if LIMITS_FROM <= seed < NESTED_FROM else {}
+        self._nested = 0.3 if seed >= NESTED_FROM else 0.0
+        self._nested_rng = Random(f"nested {seed}")
         self._tags_rng = Random(f"tags {seed}")
-        self._is_left = seed >= LEFT_FROM
+        self._is_left = LEFT_FROM <= seed < NESTED_FROM
         self._left_rng = Random(f"left {seed}")
         #: Who has gone, and was told that its tasks go on.
         self.behind: list[SimClient] = []
@@ -187,11 +192,26 @@ class Run:
         if self._limits and self._tags_rng.random() < 0.5:
             tags = self._tags_rng.sample(sorted(self._limits), self._tags_rng.choice((1, 1, 2)))
             options = msgspec.structs.replace(options, tags=tags)
+        script.children = self._children(2)
         script.is_large = self._values_rng.random() < self._large
         task = client.submit(msgspec.json.encode(script), inputs or None, after, follow, options)
         asked = Asked(client.name, options, inputs, [c for c in (after, follow) if c], follow)
         asked.is_large = script.is_large
         self.checker.tasks[task] = asked
+
+    def _children(self, levels: int) -> list[Script]:
+        """What a task submits, down to so many levels."""
+        rng = self._nested_rng
+        if not levels or rng.random() >= self._nested:
+            return []
+        return [
+            Script(
+                rng.choice((0.0001, 0.01, 0.5)),
+                rng.choice(_ENDS).split(),
+                children=self._children(levels - 1),
+            )
+            for _ in range(rng.randint(1, 3))
+        ]
 
     def _condition(self, client: SimClient, tasks: list[TaskId]) -> ConditionSpec | None:
         rng = self.rng

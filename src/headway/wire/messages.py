@@ -46,7 +46,8 @@ class ClientHello(Struct, tag="client-hello", frozen=True):
     """A client asks to be let in. `session` is its own random name, the same when it returns.
 
     `cluster` is the one that it was welcomed to before, "" at first. `nth` counts the hellos of
-    one peer from 1: the Welcome that counts is the one to the last.
+    one peer from 1: the Welcome that counts is the one to the last. `engine` is the token of the
+    engine in whose process it is, with whom it ends; "" where it is in none of this cluster.
     """
 
     version: int
@@ -56,6 +57,7 @@ class ClientHello(Struct, tag="client-hello", frozen=True):
     want_output: bool = True
     cluster: str = ""
     nth: int = 1
+    engine: str = ""
 
 
 class Held(Struct, array_like=True, frozen=True):
@@ -72,6 +74,7 @@ class EngineHello(Struct, tag="engine-hello", frozen=True):
     One that was welcomed before and returns says to which `cluster`, and what it `held` when it
     said so: what it is sent between this hello and the answer, it throws away.
     `ends_in_s`: it ends then, whatever runs there; None where nobody knows of an end.
+    `stands_in`: it was started for one that is blocked: see StartEngines.
     """
 
     version: int
@@ -84,6 +87,7 @@ class EngineHello(Struct, tag="engine-hello", frozen=True):
     held: list[Held] = []
     nth: int = 1
     ends_in_s: Amount | None = None
+    stands_in: bool = False
 
 
 class NannyHello(Struct, tag="nanny-hello", frozen=True):
@@ -401,6 +405,15 @@ class StopTasks(Struct, tag="stop-tasks", frozen=True):
     tasks: list[TaskId]
 
 
+class StopWaiting(Struct, tag="stop-waiting", frozen=True):
+    """What the run of `task` waits for will not come: it would wait for ever, for the reason `why`,
+    which is raised where it waits."""
+
+    task: TaskId
+    attempt: int
+    why: str
+
+
 # --- engine to controller -----------------------------------------------------------------------
 
 
@@ -423,6 +436,18 @@ class Returned(Struct, tag="returned", frozen=True):
 
     tasks: list[Held]
     begun: list[TaskId] = []
+
+
+class Blocked(Struct, tag="blocked", frozen=True):
+    """The code that runs waits for tasks that it has submitted: see core.events.EngineBlocked.
+    Said on the connection for results, and again after each welcome, as long as it is so."""
+
+    task: TaskId
+    attempt: int
+
+
+class Unblocked(Struct, tag="unblocked", frozen=True):
+    """It goes on. Said after a welcome, too, by an engine that was blocked before."""
 
 
 # --- nanny and controller -----------------------------------------------------------------------
@@ -477,9 +502,14 @@ class StopEngine(Struct, tag="stop-engine", frozen=True):
 
 
 class StartEngines(Struct, tag="start-engines", frozen=True):
-    """Controller to nanny: start so many more engines."""
+    """Controller to nanny: start so many more engines.
+
+    `stand_ins`: they run in place of others that are blocked. One that ends is not replaced, but by
+    another order.
+    """
 
     count: int
+    stand_ins: bool = False
 
 
 class InterruptTasks(Struct, tag="interrupt-tasks", frozen=True):
@@ -533,7 +563,7 @@ FromClient = (
     | Ping
     | Bye
 )
-FromEngine = EngineHello | Outcomes | Returned | Output | Ping | Bye
+FromEngine = EngineHello | Outcomes | Returned | Blocked | Unblocked | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Stock | Output | Bye
 ToClient = (
     Welcome
@@ -548,7 +578,18 @@ ToClient = (
     | Ping
     | Bye
 )
-ToEngine = Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack | StopTasks | Ping | Bye
+ToEngine = (
+    Welcome
+    | WhoAreYou
+    | Refused
+    | Accepted
+    | Assigned
+    | GiveBack
+    | StopTasks
+    | StopWaiting
+    | Ping
+    | Bye
+)
 ToNanny = (
     Welcome
     | WhoAreYou

@@ -119,6 +119,15 @@ ValueStore = Annotated[
         show_default="each on its host",
     ),
 ]
+NestedDepth = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=1_000,
+        metavar="N",
+        help="Engines more, at most, for each, while tasks wait for tasks that they submitted.",
+    ),
+]
 Daemon = Annotated[
     bool,
     typer.Option("--daemon", help="In the background: returns, with the name, when it serves."),
@@ -223,6 +232,7 @@ def start(
     traced_max: TracedMax = 100_000,
     log_format: LogFormat = None,
     value_store: ValueStore = None,
+    nested_depth: NestedDepth = 32,
     daemon: Daemon = False,
     json: JsonOption = False,
 ) -> None:
@@ -245,7 +255,9 @@ def start(
         durable = (durability, journal)
         cluster = (engines, name, listen, connection, scheme, hwm, resource or [])
         asked = StartOptions(*cluster, *durable, *limits, limit or [], adaptive, traced_max)
-        options = replace(asked, log_format=log_format, value_store=value_store)
+        options = replace(
+            asked, log_format=log_format, value_store=value_store, nested_depth=nested_depth
+        )
         if not daemon:
             run(options, Console(highlight=False))
             return
