@@ -270,7 +270,9 @@ class Tale:
             follow = self._condition(tasks[-12:])
         options = None if self._once_in(3) else self._options()
         args = b"args of %d" % node
-        return ev.TaskSpec(node, function, args, inputs, after, follow, options, self._parent())
+        return ev.TaskSpec(
+            node, function, args, inputs, after, follow, options, parent=self._parent()
+        )
 
     def _parent(self) -> ev.Parent | None:
         """A run that submits it, seldom one that is over."""

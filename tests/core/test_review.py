@@ -9,7 +9,7 @@ import pytest
 from headway.core import events as ev
 from headway.core.events import ON_DONE, ON_FAILURE, ConditionSpec, EngineEnd, EngineId
 from headway.core.explain import explain
-from headway.core.ready import Restriction
+from headway.core.restriction import Restriction
 from headway.core.states import TaskState
 from tests.core.env import DIGEST, Env, delivered, placed
 

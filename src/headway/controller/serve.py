@@ -177,25 +177,8 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
         if journal is not None:
             identity = nanny.identity if nanny is not None else ""
             journal.set_meta(place=structs.replace(place, address=address, nanny=identity))
-        controller = Controller(
-            router,
-            place.cluster,
-            cluster.books,
-            wire,
-            epoch=cluster.epoch,
-            journal=journal,
-            reconnect_s=_reconnect_s(settings, lifeline, wire),
-            lifeline=lifeline,
-            child_ended=nanny.ended if nanny is not None else lambda: None,
-            child_pid=nanny.pid if nanny is not None else 0,
-            engines_expected=settings.engines,
-            admission=_admission(settings),
-            connections_max=connections_max,
-            logs=Path(place.directory) / LOGS_DIR,
-            limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
-            adaptive=settings.adaptive,
-            value_store=place.value_store,
-            nested_depth=settings.nested_depth,
+        controller = _make_controller(
+            settings, cluster, router, wire, nanny, lifeline, connections_max
         )
         _say_ready(on_ready, settings, cluster, info)
         try:
@@ -213,6 +196,39 @@ def serve(settings: Settings, lifeline: int | None, on_ready: Ready) -> str:
             controller.close(say_bye=not has_failed)
         note(Event.CONTROLLER_STOPPED, cluster=info.cluster, why=controller.stop_reason)
         return controller.stop_reason or ""
+
+
+def _make_controller(
+    settings: Settings,
+    cluster: _Cluster,
+    router: zmq.Socket[bytes],
+    wire: WireConfig,
+    nanny: NannyProcess | AdoptedNanny | None,
+    lifeline: int | None,
+    connections_max: int,
+) -> Controller:
+    """The controller of `cluster`, as the settings want it."""
+    place, journal = cluster.place, cluster.journal
+    return Controller(
+        router,
+        place.cluster,
+        cluster.books,
+        wire,
+        epoch=cluster.epoch,
+        journal=journal,
+        reconnect_s=_reconnect_s(settings, lifeline, wire),
+        lifeline=lifeline,
+        child_ended=nanny.ended if nanny is not None else lambda: None,
+        child_pid=nanny.pid if nanny is not None else 0,
+        engines_expected=settings.engines,
+        admission=_admission(settings),
+        connections_max=connections_max,
+        logs=Path(place.directory) / LOGS_DIR,
+        limits={tag: parse_limit(text) for tag, text in settings.limits.items()},
+        adaptive=settings.adaptive,
+        value_store=place.value_store,
+        nested_depth=settings.nested_depth,
+    )
 
 
 def _say_who_waits(nanny_pid: int, wire: WireConfig) -> None:

@@ -14,8 +14,9 @@ from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.graph import is_final
 from headway.core.limits import Tag
 from headway.core.problems import success_text
-from headway.core.ready import Lane, Restriction
+from headway.core.ready import Lane
 from headway.core.records import Condition, Engine, Group, Task
+from headway.core.restriction import Restriction
 from headway.core.states import FINAL_STATES, TaskState
 from headway.core.timers import Timer
 from headway.core.words import excluded, in_a_row, name_of, names, plural

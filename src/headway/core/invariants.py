@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from headway.core.events import StoredValue
 from headway.core.graph import is_final
 from headway.core.lineage import inputs_of, is_held, is_kept
-from headway.core.ready import ROUNDING
 from headway.core.records import Group, Task
+from headway.core.restriction import ROUNDING
 from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, RETRIABLE_STATES, TaskState
 from headway.core.timers import Timer
 from headway.errors import InvariantViolation

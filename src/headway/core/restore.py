@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from headway.core import rows
 from headway.core.events import StoredValue, TaskId, TaskOptions, client_of
-from headway.core.ready import Restriction
 from headway.core.recall import Standing
 from headway.core.records import (
     Client,
@@ -25,6 +24,7 @@ from headway.core.records import (
     Nest,
     Task,
 )
+from headway.core.restriction import Restriction
 from headway.core.rows import Part, require_version
 from headway.core.scheduler import Scheduler
 from headway.core.states import FINAL_STATES

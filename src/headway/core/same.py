@@ -18,8 +18,9 @@ from typing import Any
 
 from headway.core.events import TaskId, format_engine_id, format_task_id
 from headway.core.graph import living_edges
-from headway.core.ready import Lane, Restriction
+from headway.core.ready import Lane
 from headway.core.records import Client, Condition, Engine, Function, Group, Task
+from headway.core.restriction import Restriction
 from headway.core.scheduler import Scheduler
 
 #: How much of a value is shown.

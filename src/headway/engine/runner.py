@@ -78,6 +78,13 @@ class Function:
         return call
 
 
+def _learn(function: Function, run_s: float) -> None:
+    """A run of `function` took so long: its mean leans on the recent."""
+    mean_s = function.run_mean_s
+    is_first = mean_s == float("inf")
+    function.run_mean_s = run_s if is_first else mean_s + _MEAN_WEIGHT * (run_s - mean_s)
+
+
 class Runner:
     """Runs tasks, in the main thread, one at a time."""
 
@@ -158,10 +165,7 @@ class Runner:
             descendants.end_own(since_s=time.monotonic() - run_s)
         elif error is None:
             outcome.payload = result
-            mean_s = function.run_mean_s
-            function.run_mean_s = (
-                run_s if mean_s == float("inf") else mean_s + _MEAN_WEIGHT * (run_s - mean_s)
-            )
+            _learn(function, run_s)
         elif isinstance(error, InputsLost):
             outcome.status = INPUT_LOST
             outcome.lost, outcome.error = error.names, ErrorInfo([], str(error))

@@ -566,39 +566,14 @@ FromClient = (
 FromEngine = EngineHello | Outcomes | Returned | Blocked | Unblocked | Output | Ping | Bye
 FromNanny = NannyHello | Heartbeat | EngineDied | EnginesFailed | Stock | Output | Bye
 ToClient = (
-    Welcome
-    | WhoAreYou
-    | Refused
-    | Accepted
-    | Hold
-    | Results
-    | Answer
-    | Output
-    | Notice
-    | Ping
-    | Bye
-)
+    Welcome | WhoAreYou | Refused | Accepted | Hold | Results
+    | Answer | Output | Notice | Ping | Bye
+)  # fmt: skip
 ToEngine = (
-    Welcome
-    | WhoAreYou
-    | Refused
-    | Accepted
-    | Assigned
-    | GiveBack
-    | StopTasks
-    | StopWaiting
-    | Ping
-    | Bye
-)
+    Welcome | WhoAreYou | Refused | Accepted | Assigned | GiveBack
+    | StopTasks | StopWaiting | Ping | Bye
+)  # fmt: skip
 ToNanny = (
-    Welcome
-    | WhoAreYou
-    | Refused
-    | StopEngine
-    | StartEngines
-    | InterruptTasks
-    | DropValues
-    | TakeStock
-    | Ping
-    | Bye
-)
+    Welcome | WhoAreYou | Refused | StopEngine | StartEngines | InterruptTasks
+    | DropValues | TakeStock | Ping | Bye
+)  # fmt: skip
