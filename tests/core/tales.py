@@ -31,7 +31,7 @@ from headway.core.problems import KIND_IMPOSSIBLE, KIND_TIMEOUT
 from headway.core.records import Engine, Task
 from headway.core.scheduler import Scheduler
 from headway.core.snapshot import dump, pack
-from headway.core.states import FINAL_STATES, RETRIABLE_STATES, TaskState
+from headway.core.states import FINAL_STATES, ON_ENGINE_STATES, RETRIABLE_STATES, TaskState
 
 SCHEMES = ["leastload", "lru", "twobin", "weighted", "plainrandom", "tests.core.tales:moody"]
 HWMS: list[int | str] = [1, 3, 0, "auto"]
@@ -310,8 +310,11 @@ class Tale:
         )
 
     def _cancel(self) -> ev.Event:
-        tasks = self._some([t.id for t in self.live.tasks.values()], 2)
-        return ev.CancelAsked(ClientId(1), tasks, self._once_in(2))
+        """Of any tasks, or of those that engines have: these may be asked back."""
+        known = self.live.tasks.values()
+        on_engines = [t.id for t in known if t.state in ON_ENGINE_STATES]
+        chosen = on_engines if self._once_in(2) else [t.id for t in known]
+        return ev.CancelAsked(ClientId(1), self._some(chosen, 2), self._once_in(2))
 
     def _release(self) -> ev.Event | None:
         client = self._pick(list(self.live.clients.values()))
@@ -335,7 +338,7 @@ class Tale:
         resources = self._rng.choice([{}, {}, {"gpu": 1.0}, {"gpu": 2.0, "ram": 4.1}])
         host = f"host-{engine % 2}"
         ends_in_s = self._rng.choice([None, None, 2.0, 40.0])
-        stands_in = self._once_in(4)
+        stands_in = self._once_in(8)
         store = ev.StoreId(host)
         return ev.EngineJoined(engine, resources, host, 1_000 + engine, store, ends_in_s, stands_in)
 

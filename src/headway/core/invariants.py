@@ -157,8 +157,8 @@ def _check_families(s: Scheduler) -> None:
         if parent.state in ON_ENGINE_STATES and parent.attempt == nest.attempt:
             children.setdefault(parent.id, []).append(task.id)
         elif parent.attempt == nest.attempt and parent.state is not TaskState.SUCCEEDED:
-            if task.lineage is not None:
-                continue  # it had ended, and somebody wanted it again
+            if task.lineage is not None or parent.lineage is not None:
+                continue  # one of them had ended, and somebody wanted it again
             _require(task.cancelled, f"{task!r} goes on after the attempt that submitted it")
     children = {parent: sorted(ids) for parent, ids in sorted(children.items())}
     _require(s.families.open() == children, f"children {s.families.open()}, not {children}")
