@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.controller import loop
+from headway.controller import commits
 from headway.errors import JournalError
 from headway.wire import messages as m
 
@@ -35,7 +35,7 @@ def test_clients_are_told_once_that_it_is_tried_again(start_kit, monkeypatch):
     kit = start_kit(journal=disk)
     client = kit.client()
     kit.controller._books._is_kept = True
-    monkeypatch.setattr(loop, "_RETRY_COMMIT_S", 0.0)
+    monkeypatch.setattr(commits, "_RETRY_COMMIT_S", 0.0)
     disk.refuses = 3
 
     client.submit()
