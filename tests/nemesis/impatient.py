@@ -10,7 +10,7 @@ import functools
 
 from headway.cli.main import app
 from headway.config import WireConfig
-from headway.controller import loop, serve
+from headway.controller import commits, serve
 
 HEARTBEAT_TIMEOUT_S = 4.0
 AWAY_TIMEOUT_S = 8.0
@@ -21,5 +21,5 @@ if __name__ == "__main__":
     serve.WireConfig = functools.partial(  # type: ignore[misc, assignment]
         WireConfig, heartbeat_timeout_s=HEARTBEAT_TIMEOUT_S, away_timeout_s=AWAY_TIMEOUT_S
     )
-    loop._RETRY_COMMIT_MAX_S = RETRY_COMMIT_MAX_S
+    commits._RETRY_COMMIT_MAX_S = RETRY_COMMIT_MAX_S
     app(prog_name="headway")
