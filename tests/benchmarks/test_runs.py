@@ -129,7 +129,7 @@ def test_hwm_in_virtual_time_is_a_table_and_figures(load, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("shape", "bytes_max"), [("one gate", 480), ("layered", 650), ("ready", 400)]
+    ("shape", "bytes_max"), [("one gate", 496), ("layered", 666), ("ready", 416)]
 )
 def test_a_waiting_task_takes_no_more_than_it_must(load, shape, bytes_max):
     """Its records, without its payload and the tables of all tasks, which grow by leaps."""

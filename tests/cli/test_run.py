@@ -239,7 +239,7 @@ def test_in_a_terminal_there_is_a_table_by_label(here: Path):
     import pty
 
     master, slave = pty.openpty()
-    command = [sys.executable, "-m", "headway", "run", ATLAS, "--scale", "0.1", "-n", "2"]
+    command = [sys.executable, "-m", "headway", "run", ATLAS, "--scale", "0.3", "-n", "2"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=slave, env=environment

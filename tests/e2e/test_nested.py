@@ -204,11 +204,12 @@ def leave_and_raise(path: str) -> None:
     raise ValueError("enough")
 
 
-def test_what_a_task_has_submitted_does_not_run_when_it_raises(one: headway.Client, tmp_path: Path):
-    # Behind it on the only engine: its children come before what its client submits next.
-    with pytest.raises(ValueError, match="enough"):
-        one.submit(leave_and_raise, str(tmp_path / "made")).result(30)
-    one.submit(square, 1).result(30)
+def test_what_a_task_has_submitted_does_not_run_when_it_raises(tmp_path: Path):
+    # The only engine, and nothing is sent there ahead: its children would be next.
+    with headway.Client(engines=1, hwm=1) as one:
+        with pytest.raises(ValueError, match="enough"):
+            one.submit(leave_and_raise, str(tmp_path / "made")).result(30)
+        one.submit(square, 1).result(30)
     assert not (tmp_path / "made").exists()
 
 
