@@ -60,10 +60,10 @@ def test_two_clients_share_one_engine_by_weight(tmp_path):
         one.wait_for_engines(1)
         blocker = one.submit(wait_for, str(tmp_path / "go"))
         with headway.Client(one.connection_file, weight=1) as two:
-            futures = one.map(note, "a" * 20)
+            futures = list(one.map(note, "a" * 20))
             while one.statistics()["tasks"]["ready"] < 20:  # or those of `two` may be first
                 time.sleep(0.01)
-            futures += two.map(note, "b" * 20)
+            futures += list(two.map(note, "b" * 20))
             while one.statistics()["tasks"]["ready"] < 40:
                 time.sleep(0.01)
             (tmp_path / "go").touch()

@@ -55,7 +55,8 @@ def test_a_graph_is_traced_with_its_dependencies(client: headway.Client, tmp_pat
     assert path.run_s + sum(path.waited_s.values()) == pytest.approx(path.took_s)
     assert [step.id for step in path.steps] == [first.id, by_id[last.id].after, last.id]
     assert path.chain[0] == first.id
-    assert path.chain[-1] == last.id
+    # Of a group the one that ended last counts: another of it may have run for longer than `last`.
+    assert path.chain[-1] in {last.id, *(future.id for future in middle)}
     figures = trace.summary()
     assert figures.states == {"succeeded": 23}
     assert figures.attempts == 24
