@@ -1,11 +1,14 @@
-"""The mark by which everything that a test started is found again, whatever became of it.
+"""Processes of tests: how a server is ended, and the mark by which all that a test started is found
+again, whatever became of it.
 
-It is inherited in the environment, also by what tasks start, and by what survives its parent.
+The mark is inherited in the environment, also by what tasks start, and by what survives its parent.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 
 import psutil
 
@@ -25,3 +28,17 @@ def marked(mark: str) -> list[psutil.Process]:
         if carries and not dead and process.pid != os.getpid():
             found.append(process)
     return found
+
+
+def end_served(process: subprocess.Popen[str], deadline_s: float) -> str:
+    """End a server as a service manager would, by SIGTERM, which is its success; what it said on
+    stderr."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        _, err = process.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert process.returncode == 0, err
+    return err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import headway
+from tests.processes import end_served
 
 DEADLINE_S = 30.0
 
@@ -75,15 +75,8 @@ class Dashboard:
 
     def close(self) -> None:
         """End it as a service manager would."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            _, err = self.process.communicate(timeout=DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
-            raise
+        err = end_served(self.process, DEADLINE_S)
         assert "Traceback" not in err, err
-        assert self.process.returncode == 0, err
 
 
 @pytest.fixture(scope="module")

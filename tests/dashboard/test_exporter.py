@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import headway
 from tests.dashboard.conftest import DEADLINE_S, wait_until
+from tests.processes import end_served
 
 TOKEN = "a-token-of-a-test"
 Answer = tuple[int, dict[str, str], bytes]
@@ -56,15 +56,7 @@ class Exporter:
 
     def close(self) -> str:
         """End it as a service manager would; what it said on stderr."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            _, err = self.process.communicate(timeout=DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
-            raise
-        assert self.process.returncode == 0, err
-        return err
+        return end_served(self.process, DEADLINE_S)
 
 
 @pytest.fixture
